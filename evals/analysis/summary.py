@@ -1,0 +1,133 @@
+"""One run's rows -> `summary.json`: every figure with its n and interval, and `None` where nothing was measured."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evals.analysis.table import busy_seconds
+from evals.errors import INFRASTRUCTURE
+from evals.pricing import machine_cost_usd, weakest
+from evals.stats import Estimate, quantile, ratio_bootstrap, wilson
+
+SHARES = ("exact", "exact_strict", "schema_valid", "parse_strict", "parse_lenient")
+SMALL_N_FOR_P95 = 200
+
+
+def summarise(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of one run from its rows (see `table.load_run`) and its manifest."""
+    slices = [name for name in frame["slice"].dropna().unique()]
+    tags = sorted({tag for tags in frame["tags"] for tag in tags} - set(slices))
+    infra = frame["error"].isin(INFRASTRUCTURE)
+    return {
+        "task": manifest["task"],
+        "model": manifest["model"],
+        "option": manifest["option"],
+        "split": manifest["split"],
+        "n": int(frame["sample_id"].nunique()),
+        "repeats": int(manifest.get("repeats", 1)),
+        "failed": int(frame["failed"].sum()),
+        "failed_infrastructure": int(infra.sum()),
+        "errors": {kind: int(count) for kind, count in frame["error"].value_counts().items()},
+        "fresh_n": int((~frame["cached"]).sum()),
+        "truncated_documents": int((frame["truncated_chars"].gt(0) | frame["truncated_tokens"].gt(0)).sum()),
+        "cut_answers": int((frame["finish_reason"] == "length").sum()),
+        "refused": int((frame["finish_reason"] == "refusal").sum()),
+        "quality": quality(frame),
+        "quality_without_failed_infrastructure": quality(frame[~infra]) if infra.any() else None,
+        "cost": cost(frame, manifest),
+        "latency": latency(frame, manifest),
+        "throughput": throughput(frame),
+        "slices": {name: quality(frame[frame["slice"] == name]) for name in sorted(slices, reverse=True)},
+        "tags": {tag: quality(frame[[tag in tags for tags in frame["tags"]]]) for tag in tags},
+    }
+
+
+def quality(frame: pd.DataFrame) -> dict[str, Any]:
+    """Metric -> {value, low, high, n}. Repeats are averaged inside a document; documents of one group stay together."""
+    documents = frame.drop(columns=["tags"]).groupby("sample_id", sort=False).agg(
+        {**{name: "mean" for name in _counts() + list(SHARES) + ["wrong_grounded", "invented"]}, "group": "first"}
+    )
+    clusters = documents.groupby(documents["group"].fillna(documents.index.to_series()), sort=False)[_counts()].sum()
+    n = len(documents)
+    found = {"f1": _f1(clusters, ""), "f1_strict": _f1(clusters, "strict_")}
+    found |= {name: wilson(float(documents[name].fillna(0).sum()), n) for name in SHARES}
+    negatives = clusters["hall"] + clusters["tn"]
+    found["hallucination_rate"] = ratio_bootstrap(_array(clusters["hall"]), _array(negatives))
+    return {name: {**_plain(estimate), "n": n} for name, estimate in found.items()}
+
+
+def _counts() -> list[str]:
+    return ["tp", "wrong", "miss", "hall", "tn", "strict_tp", "strict_wrong", "strict_miss", "strict_hall"]
+
+
+def _f1(clusters: pd.DataFrame, prefix: str) -> Estimate:
+    """Micro F1 = 2TP / (2TP + 2 WRONG + MISS + HALL), bootstrap over documents."""
+    hits = 2 * _array(clusters[f"{prefix}tp"])
+    rest = 2 * _array(clusters[f"{prefix}wrong"]) + _array(clusters[f"{prefix}miss"]) + _array(clusters[f"{prefix}hall"])
+    return ratio_bootstrap(hits, hits + rest)
+
+
+def latency(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """End-to-end seconds of fresh documents; p95 carries its interval, and a word where n is too small for it."""
+    fresh = frame[~frame["cached"] & frame["latency_s"].notna()]
+    values = fresh["latency_s"].to_numpy(np.float64)
+    p50, p95 = quantile(values, 0.5), quantile(values, 0.95)
+    ttft = quantile(fresh["ttft_s"].to_numpy(np.float64), 0.5)
+    n = len(values)
+    return {
+        "p50_s": _number(p50.value),
+        "p50_interval_s": [_number(p50.low), _number(p50.high)],
+        "p95_s": _number(p95.value),
+        "p95_interval_s": [_number(p95.low), _number(p95.high)],
+        "ttft_p50_s": _number(ttft.value),
+        "load": manifest.get("load") if n else None,
+        "n": n,
+        "note": f"n too small for p95 (under {SMALL_N_FOR_P95})" if 0 < n < SMALL_N_FOR_P95 else None,
+    }
+
+
+def throughput(frame: pd.DataFrame) -> dict[str, Any]:
+    """Documents a minute and output tokens a second over the time in which documents were under way."""
+    fresh = frame[~frame["cached"] & frame["latency_s"].notna()]
+    seconds = busy_seconds(fresh)
+    if not seconds:
+        return {"docs_per_min": None, "tokens_per_s": None, "busy_s": None, "n": 0}
+    tokens = fresh["output_tokens"].sum(min_count=1)
+    return {
+        "docs_per_min": len(fresh) / seconds * 60,
+        "tokens_per_s": None if math.isnan(tokens) or not tokens else float(tokens / seconds),
+        "busy_s": seconds,
+        "n": len(fresh),
+    }
+
+
+def cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Dollars: of an own machine, measured seconds x declared hourly price; `None` where no price is declared."""
+    price = (manifest.get("machine") or {}).get("usd_per_hour")
+    own = manifest.get("location") == "own"
+    spent = machine_cost_usd(busy_seconds(frame), price) if own else None
+    wasted = frame.loc[frame["failed"], "cost_usd"].sum() if spent is not None else None
+    n = int((~frame["cached"] & frame["latency_s"].notna()).sum())
+    return {
+        "usd_per_1k": None if spent is None or not n else spent / n * 1000,
+        "provenance": None if spent is None else weakest(["measured", "declared"]),
+        "billed": spent,
+        "notional": spent,
+        "wasted": None if wasted is None else float(wasted),
+        "note": "no machine price declared: machine.usd_per_hour=..." if own and price is None else None,
+    }
+
+
+def _array(column: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]]:
+    return column.to_numpy(np.float64)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _plain(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": _number(estimate.value), "low": _number(estimate.low), "high": _number(estimate.high)}

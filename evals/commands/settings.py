@@ -1,0 +1,125 @@
+"""What each command takes, as frozen dataclasses: the one place for a key's type, default and help line.
+
+`cli` validates Hydra's result against these, `--help` prints them, and from Python they are built by name.
+"""
+
+import types
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+FORBID = {"extra": "forbid"}
+Options = dict[str, Any]
+Names = list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Run a task's documents through a model, score them and keep every record."""
+
+    __pydantic_config__ = FORBID
+    task: Annotated[Options, "which task, e.g. task=legal_extract; its own keys as task.KEY=..."]
+    model: Annotated[Options, "who answers, e.g. model=qwen25_0.5b; its own keys as model.KEY=..."]
+    machine: Annotated[Options, "what it costs, e.g. machine.usd_per_hour=0.35"] = field(default_factory=dict)
+    split: Annotated[str, "dev or test"] = "test"
+    limit: Annotated[int | None, "only so many documents: a seeded sample, stratified by slice"] = None
+    slice: Annotated[Names | None, "only documents with one of these tags, e.g. slice=[simple,lease]"] = None
+    seed: Annotated[int, "of the sample, of the examples and of the model"] = 0
+    repeats: Annotated[int, "how often each document is asked"] = 1
+    prompt: Annotated[str, "prompt_NAME.md of the task's folder; default is prompt.md"] = "default"
+    shots: Annotated[int | None, "examples from dev before the document; null: what the model's card says"] = None
+    constrain: Annotated[bool, "decode under the JSON schema; false: free text"] = True
+    max_tokens: Annotated[int, "longest answer, in tokens"] = 1024
+    temperature: Annotated[float, "0 is greedy"] = 0.0
+    concurrency: Annotated[int, "documents in flight at once"] = 1
+    timeout_s: Annotated[float, "deadline of one call, in seconds"] = 900.0
+    resume: Annotated[bool, "go on with an interrupted run of the same command; false: start anew"] = True
+    out: Annotated[str | None, "folder that also gets run.csv and run.json"] = None
+    experiment: Annotated[Any, "a preset of configs/experiment/"] = None
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "max_tokens", "concurrency"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("limit", "shots"):
+            if (value := getattr(self, name)) is not None:
+                _at_least(name, value, 1 if name == "limit" else 0)
+        if not self.timeout_s > 0:
+            raise ValueError(f"timeout_s={self.timeout_s:g} must be above 0")
+        if not 0 <= self.temperature <= 2:
+            raise ValueError(f"temperature={self.temperature:g} must lie in 0..2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """Score answers made elsewhere (predictions=FILE.jsonl), or a stored run again (rescore=RUN)."""
+
+    __pydantic_config__ = FORBID
+    task: Annotated[Options, "which task, e.g. task=legal_extract"]
+    predictions: Annotated[str | None, 'answers made elsewhere, lines {"id", "output"}'] = None
+    rescore: Annotated[str | None, "a run folder to score again; calls no model"] = None
+    option: Annotated[str | None, "name of the answers in tables; null: the file's name"] = None
+    split: Annotated[str, "dev or test"] = "test"
+    limit: Annotated[int | None, "only so many documents: a seeded sample, stratified by slice"] = None
+    slice: Annotated[Names | None, "only documents with one of these tags"] = None
+    seed: Annotated[int, "of the sample"] = 0
+    out: Annotated[str | None, "folder that also gets score.csv and score.json"] = None
+
+    def __post_init__(self) -> None:
+        if (self.predictions is None) == (self.rescore is None):
+            raise ValueError("give either predictions=FILE.jsonl or rescore=RUN")
+        if self.limit is not None:
+            _at_least("limit", self.limit, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsSettings:
+    """List every model: family, quantisation, licence, size, source, and whether its weights are here."""
+
+    __pydantic_config__ = FORBID
+    fetch: Annotated[str | None, "get the weights of this model, with progress, resume and hash check"] = None
+    quant: Annotated[str | None, "which quantisation to fetch; null: the model's own default"] = None
+    source: Annotated[str | None, "hub or index; null: the model's sources in order"] = None
+    out: Annotated[str | None, "folder that also gets models.csv and models.json"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksSettings:
+    """List every task: documents, fields, slices, where it comes from."""
+
+    __pydantic_config__ = FORBID
+    out: Annotated[str | None, "folder that also gets tasks.csv and tasks.json"] = None
+
+
+COMMANDS: dict[str, type] = {
+    "run": RunSettings,
+    "score": ScoreSettings,
+    "models": ModelsSettings,
+    "tasks": TasksSettings,
+}
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name}={value} must be at least {least}")
+
+
+def described(settings: type) -> list[tuple[str, str, str, str]]:
+    """(key, type, default, help line) of every key of a command."""
+    hints = get_type_hints(settings, include_extras=True)
+    rows = []
+    for item in fields(settings):
+        kind, text = get_args(hints[item.name])[:2]
+        default = "required" if item.default is MISSING and item.default_factory is MISSING else item.default
+        shown = "" if default is MISSING else {None: "null", True: "true", False: "false"}.get(default, str(default))  # type: ignore[call-overload]
+        rows.append((item.name, _kind(kind), "" if item.name == "machine" else shown, text))
+    return rows
+
+
+def _kind(hint: Any) -> str:
+    """`int | None` as `int or null`, groups as `group`."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else _kind(part) for part in get_args(hint))
+    if hint is Any:
+        return "name"
+    if get_origin(hint) is dict:
+        return "group"
+    return "[list]" if get_origin(hint) is list else str(getattr(hint, "__name__", hint))

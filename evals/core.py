@@ -1,0 +1,252 @@
+"""The nouns: frozen, keyword-only dataclasses that every room speaks in. Standard library only.
+
+Units stand in the names (`_s` seconds, `_usd` dollars). Everywhere `None` means "not measured" or "not
+reported", NaN means "could not be scored", and 0 means zero.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+DataClass = Literal["public", "internal", "restricted"]
+Role = Literal["answer", "escalation", "retry", "judge", "part"]
+Outcome = Literal["tp", "wrong", "miss", "hall", "tn"]
+Json = Any
+"""Whatever `json.loads` returns."""
+
+
+def stable_hash(value: Json, *, length: int = 16) -> str:
+    """Hex sha256 (first `length` digits) of the canonical JSON of `value`: key order and spacing never matter."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One document to answer."""
+
+    id: str
+    """Stable and unique in its data set."""
+    inputs: Mapping[str, Any]
+    """What the prompt is made from; for documents, `{"text": ...}`."""
+    target: Json
+    """The gold answer."""
+    tags: tuple[str, ...] = ()
+    """Slice tags, such as `simple`, `complex`, `ocr`, `lease`."""
+    group: str | None = None
+    """Samples of one group have correlated errors (clustered intervals)."""
+    data_class: DataClass = "public"
+    """Where the document may go."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of the conversation that is sent."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What we ask. Everything above `sample_id` enters the hash, nothing below it does."""
+
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] | None = None
+    """Full JSON Schema of the answer, kinds included; a backend derives its wire form."""
+    constrain: bool = True
+    """True: decode under the schema where the backend can. False: free text."""
+    max_tokens: int = 1024
+    temperature: float = 0.0
+    seed: int = 0
+    sample_id: str = ""
+    data_class: DataClass = "public"
+    features: Mapping[str, Any] = field(default_factory=dict)
+    """What a router may look at: length, type, OCR quality."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """The sample's inputs, for models that read no prompt (rules)."""
+    parts: tuple["Request", ...] = ()
+    """A document in chunks: each part is asked, `Task.merge` makes the answer of their texts."""
+    truncated_chars: int = 0
+    """Characters of the document left out to fit."""
+
+    @property
+    def hash(self) -> str:
+        """Stable hash of what is asked, the same in every process."""
+        return stable_hash(
+            [
+                [[m.role, m.content] for m in self.messages],
+                self.schema,
+                self.constrain,
+                self.max_tokens,
+                self.temperature,
+                self.seed,
+                [part.hash for part in self.parts],
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """Tokens of one call. `None` = not reported."""
+
+    input_uncached: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    output: int | None = None
+    """All generated tokens, reasoning included."""
+    reasoning: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """How long one call took, on the engine's monotonic clock."""
+
+    started_at: str
+    """UTC, ISO 8601: when the engine took the document up."""
+    queued_s: float
+    """Waiting for a limiter or a place, before `sent`."""
+    ttft_s: float | None
+    """From `sent` to the first non-empty delta."""
+    total_s: float
+    """From `sent` to the last byte."""
+    loop_lag_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What came back."""
+
+    text: str
+    finish_reason: str
+    """`stop`, `length`, `refusal`, or the provider's own word."""
+    usage: Usage = Usage()
+    served_by: Mapping[str, Any] = field(default_factory=dict)
+    """Model id and fingerprint as the server reports them."""
+    signals: Mapping[str, float] = field(default_factory=dict)
+    """Confidence signals that cost nothing (log-probabilities)."""
+    truncated_tokens: int = 0
+    """Prompt tokens the backend left out to fit its context."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the backend had to change: parameters dropped, keywords unsupported."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One paid attempt: a completion, or the kind of error that came instead."""
+
+    role: Role
+    model: str
+    timing: Timing | None = None
+    """`None`: the answer was made elsewhere, nothing was timed here."""
+    completion: Completion | None = None
+    error: str | None = None
+    """Error kind (see `errors.CallFailed`), `None` where there is a completion."""
+    error_text: str | None = None
+    """The error in one line, without secrets."""
+    in_flight: int = 1
+    """Calls under way when this one was sent, itself included."""
+    cached: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One document answered: every call made for it, and which one counts."""
+
+    sample_id: str
+    repeat: int
+    request_hash: str
+    calls: tuple[Call, ...]
+    answer: int | None
+    """Index of the call that counts; `None`: no answer, see the last call's error."""
+    truncated_chars: int = 0
+
+    @property
+    def text(self) -> str | None:
+        """The answer's text, `None` where the document failed."""
+        completion = self.calls[self.answer].completion if self.answer is not None else None
+        return completion.text if completion else None
+
+    @property
+    def error(self) -> str | None:
+        """Kind of the error that left the document without an answer."""
+        return None if self.answer is not None or not self.calls else self.calls[-1].error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldOutcome:
+    """How one leaf of the answer compares with gold."""
+
+    path: str
+    """Schema path with list positions erased, such as `parties[].name`."""
+    kind: str
+    """`date`, `money`, `name`, ... as the schema declares it."""
+    outcome: Outcome
+    """Under normalised comparison."""
+    strict: Outcome
+    """Under exact comparison of the JSON values: the gap is formatting."""
+    gold: Json = None
+    answer: Json = None
+    grounded: bool | None = None
+    """Does the answer's value (or its normal form) occur in the source? `None`: no value, or not checkable."""
+    note: str | None = None
+    """Why, where it is not plain: `ambiguous date`, `negation differs`, `wrong type`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """How good one answer is."""
+
+    metrics: Mapping[str, float]
+    """Metric name -> value; NaN = could not be scored."""
+    fields: tuple[FieldOutcome, ...] = ()
+    answer: Json = None
+    """The extracted answer, `None` where none could be parsed."""
+    reason: str | None = None
+    """One line, where the score needs a word: `no JSON`, `schema: 'term' is required`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """A dated fact: dollars per million tokens, or per hour of a machine."""
+
+    name: str
+    input_usd_per_mtok: float | None = None
+    cache_read_usd_per_mtok: float | None = None
+    cache_write_usd_per_mtok: float | None = None
+    output_usd_per_mtok: float | None = None
+    usd_per_hour: float | None = None
+    watts: float | None = None
+    source: str | None = None
+    """Page, package or invoice the figure was read from."""
+    date: str | None = None
+    provenance: Literal["measured", "declared", "assumed"] = "declared"
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is asked of every document. `loading` builds it, the engine is handed it."""
+
+    name: str
+    version: str
+    split: str
+
+    def samples(self) -> Iterator[Sample]:
+        """Stream the split's samples, in a stable order."""
+        ...
+
+    def request(self, sample: Sample) -> Request:
+        """What to ask about one sample."""
+        ...
+
+    def merge(self, sample: Sample, texts: Sequence[str]) -> str:
+        """One answer of the texts of a request's parts."""
+        ...
+
+    def score(self, sample: Sample, text: str | None) -> Score:
+        """How good an answer is; `None` is a document that failed."""
+        ...

@@ -1,0 +1,319 @@
+"""The run folder: written crash-safely, read back line by line. Knows files, no models and no metrics.
+
+    results/<task>/<option>/<UTC stamp>/
+        manifest.json  config.yaml  records.jsonl  scores-<scorer hash>.jsonl  summary.json  run.log
+
+`records.jsonl` is the only truth: append-only, handed to the operating system before it is scored, fsynced in
+batches; a torn last line is dropped on reading, and of one (sample_id, repeat) the last good line wins.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from evals.core import Call, Completion, FieldOutcome, Record, Score, Timing, Usage, stable_hash
+from evals.errors import StoreError
+
+FORMAT = 1
+FSYNC_EVERY_S = 1.0
+
+
+def results_root() -> Path:
+    """`$EVALS_RESULTS`, else `./results`."""
+    return Path(os.environ.get("EVALS_RESULTS") or "results")
+
+
+def stamp() -> str:
+    """UTC time with microseconds and no colons: sorts by time, and is a file name everywhere."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+
+
+def safe_name(text: str) -> str:
+    """A folder name that every system takes."""
+    return re.sub(r"[^\w.+=-]", "_", text).strip(".") or "_"
+
+
+class RunFolder:
+    """One run's folder, open for writing. Use as a context manager: it holds the run's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[bytes] | None = None
+        self._files: dict[str, IO[bytes]] = {}
+        self._synced = time.monotonic()
+
+    @classmethod
+    def create(cls, task: str, option: str) -> "RunFolder":
+        """A new folder under the results root."""
+        for _ in range(100):
+            path = results_root() / safe_name(task) / safe_name(option) / stamp()
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+            return cls(path)
+        raise StoreError(f"{path} exists already, and so did 99 names before it")
+
+    def __enter__(self) -> "RunFolder":
+        self._lock = _locked(self.path / "run.lock")
+        drop_torn_line(self.path / "records.jsonl")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+        if self._lock:
+            self._lock.close()
+            (self.path / "run.lock").unlink(missing_ok=True)
+
+    def append(self, record: Record) -> None:
+        """Hand one record to the operating system; at most `FSYNC_EVERY_S` later it is on the disk."""
+        self._append("records.jsonl", encode(record), sync=True)
+
+    def append_score(self, scorer: str, record: Record, score: Score, sample: Mapping[str, Any]) -> None:
+        """One line of the derived scores; `sample` is what a table needs to know of the document."""
+        line = {"sample_id": record.sample_id, "repeat": record.repeat, "sample": plain(sample), **plain(score)}
+        self._append(f"scores-{scorer}.jsonl", _dumps(line), sync=False)
+
+    def _append(self, name: str, line: str, *, sync: bool) -> None:
+        try:
+            file = self._files.get(name) or self._files.setdefault(name, (self.path / name).open("ab"))
+            file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+            if not sync:
+                return
+            file.flush()
+            if time.monotonic() - self._synced > FSYNC_EVERY_S:
+                os.fsync(file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise _cannot_write(self.path / name, error) from error
+
+    def flush(self) -> None:
+        """Hand everything appended so far to the operating system."""
+        for file in self._files.values():
+            file.flush()
+
+    def content_hash(self) -> str:
+        """Hash of what was answered, whatever the order: the sum of the hashes of every key and request."""
+        total = 0
+        for record in answered(self.path).values():
+            total += int(stable_hash([record.sample_id, record.repeat, record.request_hash]), 16)
+        return f"{total % 2**64:016x}"
+
+    def write(self, name: str, value: Mapping[str, Any] | str) -> None:
+        """Write one small file whole: the old one stays until the new one is on the disk."""
+        text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+        write_whole(self.path / name, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file in one step."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def unfinished(task: str, option: str, run_key: str) -> Path | None:
+    """The newest folder with this run key and no summary: what the same command goes on with."""
+    folder = results_root() / safe_name(task) / safe_name(option)
+    for path in sorted(folder.glob("*/manifest.json"), reverse=True):
+        if read_json(path).get("run_key") == run_key:
+            return None if (path.parent / "summary.json").exists() else path.parent
+    return None
+
+
+def records(folder: Path) -> Iterator[Record]:
+    """Every readable record in file order, later lines replacing earlier ones of the same key only in `answered`."""
+    for line in _lines(folder / "records.jsonl"):
+        yield decode(line)
+
+
+def answered(folder: Path) -> dict[tuple[str, int], Record]:
+    """(sample id, repeat) -> the last good record; a failed one only where there is no good one."""
+    found: dict[tuple[str, int], Record] = {}
+    for record in records(folder):
+        key = (record.sample_id, record.repeat)
+        if record.answer is not None or key not in found or found[key].answer is None:
+            found[key] = record
+    return found
+
+
+def scores(folder: Path, scorer: str | None = None) -> Iterator[dict[str, Any]]:
+    """The lines of one scores file (the newest where none is named) as plain data, NaN restored."""
+    files = sorted(folder.glob(f"scores-{scorer or '*'}.jsonl"), key=lambda path: path.stat().st_mtime)
+    for line in _lines(files[-1]) if files else ():
+        line["metrics"] = {k: math.nan if v is None else v for k, v in line["metrics"].items()}
+        yield line
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One of the folder's JSON files."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not there: is {path.parent} a run folder?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is no valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} should hold an object")
+    return value
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a crash left without its end, so that the next one starts clean."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        data_end = file.seek(0, os.SEEK_END)
+        at, block = data_end, b""
+        while at > 0 and b"\n" not in block:
+            step = min(65536, at)
+            at -= step
+            file.seek(at)
+            block = file.read(step)
+        keep = at + block.rfind(b"\n") + 1
+        if keep < data_end:
+            file.truncate(keep)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    yield json.loads(line.decode("utf-8", "surrogatepass"))
+                except (json.JSONDecodeError, UnicodeDecodeError):
+                    continue  # torn by a crash: whatever it was is asked again
+    except FileNotFoundError:
+        return
+
+
+# Nouns <-> JSON -----------------------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """A noun as plain JSON data: fields at their default are left out, NaN becomes null."""
+    if dataclasses.is_dataclass(value):
+        return {
+            f.name: plain(v)
+            for f in dataclasses.fields(value)
+            if not ((v := getattr(value, f.name)) is None or v == () or v == {} and f.name != "metrics")
+        }
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def encode(record: Record) -> str:
+    """One line of `records.jsonl`."""
+    return _dumps({**plain(record), "answer": record.answer})
+
+
+def decode(line: Mapping[str, Any]) -> Record:
+    """A record from its plain data."""
+    calls = []
+    for call in line.get("calls", ()):
+        done = call.get("completion")
+        if done is not None:
+            done = Completion(**{"text": "", **done, "usage": Usage(**done.get("usage", {}))})
+        timing = {"ttft_s": None, **call["timing"]} if call.get("timing") else None
+        calls.append(Call(**{**call, "completion": done, "timing": Timing(**timing) if timing else None}))
+    return Record(**{**line, "calls": tuple(calls)})
+
+
+def outcome(line: Mapping[str, Any]) -> FieldOutcome:
+    """A field's outcome from its plain data."""
+    return FieldOutcome(**line)
+
+
+# The lock -----------------------------------------------------------------------------------------------------
+
+
+def _locked(path: Path) -> IO[bytes]:
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        _lock(file)
+    except OSError:
+        file.close()
+        raise StoreError(f"{path.parent} is being written by another process; wait for it, or resume=false") from None
+    return file
+
+
+def _lock(file: IO[bytes]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    mend = "set EVALS_RESULTS to a folder that can be written" if error.errno != 28 else "free some space and run it again"
+    return StoreError(f"{path} cannot be written: {error.strerror or error}; {mend}")
+
+
+def paired(folder: Path, scorer: str | None = None) -> Iterator[tuple[Record, dict[str, Any]]]:
+    """Each line of a scores file with its record. Streams both side by side; seeks only where their order differs."""
+    stream: Iterator[Record] | None = records(folder)
+    offsets: dict[tuple[str, int], int] = {}
+    for line in scores(folder, scorer):
+        key = (line["sample_id"], line["repeat"])
+        record = next(stream, None) if stream else None
+        if record is None or (record.sample_id, record.repeat) != key:
+            if stream:
+                stream, offsets = None, _offsets(folder / "records.jsonl")
+            if key not in offsets:
+                continue
+            record = _record_at(folder / "records.jsonl", offsets[key])
+        yield record, line
+
+
+def _offsets(path: Path) -> dict[tuple[str, int], int]:
+    """(sample id, repeat) -> where the line that counts begins."""
+    found: dict[tuple[str, int], tuple[int, bool]] = {}
+    at = 0
+    with path.open("rb") as file:
+        for raw in file:
+            try:
+                line = json.loads(raw.decode("utf-8", "surrogatepass"))
+                key, good = (line["sample_id"], line["repeat"]), line["answer"] is not None
+                if good or not found.get(key, (0, False))[1]:
+                    found[key] = (at, good)
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                pass
+            at += len(raw)
+    return {key: offset for key, (offset, _) in found.items()}
+
+
+def _record_at(path: Path, offset: int) -> Record:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return decode(json.loads(file.readline().decode("utf-8", "surrogatepass")))
