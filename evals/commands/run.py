@@ -146,6 +146,8 @@ def _about(
         "format": store.FORMAT,
         "task": task.name,
         "task_version": task.version,
+        "task_options": {k: v for k, v in settings.task.items() if k not in ("name", "_target_")},
+        **{name: getattr(settings, name) for name in ("prompt", "max_tokens", "temperature", "constrain")},
         "option": option,
         "model": settings.model["name"],
         "location": settings.model.get("location"),

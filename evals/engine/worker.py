@@ -78,10 +78,11 @@ class Worker:
         call_id = next(self._ids)
         try:
             child = await self._living()
-            future = self._flying[call_id] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
         except BaseException:
             self._slots.release()
             raise
+        self._flying[call_id] = future
         # From here on the slot is given back by the child's reply or death, not by this coroutine.
         mark("sent")
         child.send(("ask", call_id, request))

@@ -18,8 +18,9 @@ class ChatTemplate:
     def __init__(self, text: str, *, bos: str, eos: str, args: Mapping[str, Any] | None = None) -> None:
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
+        formatter: Any = Jinja2ChatFormatter
         try:
-            self._formatter: Any = Jinja2ChatFormatter(template=text, bos_token=bos, eos_token=eos)
+            self._formatter = formatter(template=text, bos_token=bos, eos_token=eos)
         except Exception as error:
             raise WeightsError(f"the chat template cannot be read: {_line(error)}; set chat: false") from None
         self._formatter.strftime_now = TEMPLATE_DATE.strftime

@@ -17,6 +17,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -256,12 +257,14 @@ def _unavailable(source: Source, error: BaseException) -> Unavailable:
 def from_index(source: Source, part: Part, pip: Sequence[str], progress: Progress) -> None:
     """Fill `part` from wheels: one after the other, so that an interrupted fetch of many goes on with the next."""
     need_space(part.path.parent, None if source.bytes is None else source.bytes - part.bytes)
+    for left in part.path.parent.glob(".pip-*"):  # of a run that was killed; the caller holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     for number, pin in enumerate(source.pins):
         if number < part.pieces:
             continue
         tick = partial(_tick, progress, source, part.bytes)
         # on the cache's own disk, where the space was measured
-        with tempfile.TemporaryDirectory(dir=part.path.parent, prefix=".pip-") as folder:
+        with writing(part.path), tempfile.TemporaryDirectory(dir=part.path.parent, prefix=".pip-") as folder:
             wheel = _pip_download(pin, Path(folder), pip, tick)
             for chunk in _payload(wheel, str(source.member), pin):
                 part.write(chunk)
@@ -332,13 +335,13 @@ def _numeric(name: str) -> list[tuple[int, str]]:
 
 
 def _size_under(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue  # pip has just renamed it
-    return total
+    """Bytes of the largest file: pip copies what it has downloaded, and moves files about while this looks."""
+    largest = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                largest = max(largest, os.stat(os.path.join(where, name)).st_size)
+    return largest
 
 
 def read_json(path: Path) -> dict[str, Any]:

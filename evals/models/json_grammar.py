@@ -133,7 +133,7 @@ class _Maker:
         required = set(schema.get("required", ()))
         if schema.get("additionalProperties") not in (None, False):
             self.dropped.add(f"{path}: additionalProperties")
-        pairs = []
+        pairs: list[tuple[str, bool]] = []
         for key, inner in schema["properties"].items():
             value = self.rule(inner, f"{name}-{_plain(key)}-{len(pairs)}", f"{path}.{key}")
             pairs.append((f"{_literal(json.dumps(key, ensure_ascii=False) + ': ')} {value}", key in required))

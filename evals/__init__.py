@@ -1,0 +1,45 @@
+"""Open model, API model, or both: measured on your task, at your volume."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evals.analysis.table import load_runs as load_runs
+    from evals.api import results as results
+    from evals.api import run as run
+    from evals.api import score as score
+    from evals.core import Request as Request
+    from evals.core import Sample as Sample
+    from evals.core import Score as Score
+    from evals.errors import EvalsError as EvalsError
+    from evals.errors import UserError as UserError
+    from evals.loading import ExtractionTask as ExtractionTask
+    from evals.loading import load_task as load_task
+    from evals.loading import read_jsonl as read_jsonl
+
+_HOME = {
+    "EvalsError": "evals.errors",
+    "ExtractionTask": "evals.loading",
+    "Request": "evals.core",
+    "Sample": "evals.core",
+    "Score": "evals.core",
+    "UserError": "evals.errors",
+    "load_runs": "evals.analysis.table",
+    "load_task": "evals.loading",
+    "read_jsonl": "evals.loading",
+    "results": "evals.api",
+    "run": "evals.api",
+    "score": "evals.api",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'evals' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,48 @@
+"""The commands by name, for notebooks: plain keyword arguments, the same YAML, no Hydra."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evals import catalog
+from evals.analysis.table import run_folders
+from evals.commands.run import Finished
+from evals.commands.run import run as _run
+from evals.commands.score import score as _score
+from evals.commands.settings import RunSettings, ScoreSettings
+from evals.report import files
+from evals.store import read_json
+
+
+def run(
+    *, task: str, model: str = "smollm2_135m", machine: str = "this", overrides: Mapping[str, Any] | None = None, **settings: Any
+) -> Finished:
+    """Run a task through a model, as `python -m evals run` does.
+
+    `overrides` holds keys of the groups (`{"model.n_ctx": 4096, "task.max_chars": 8000}`), `settings` the others.
+    """
+    groups = {"task": task, "model": model, "machine": machine}
+    return _run(RunSettings(**_groups(groups, overrides or {}), **settings), launcher="evals.run", progress=True)
+
+
+def score(*, task: str, overrides: Mapping[str, Any] | None = None, **settings: Any) -> Finished:
+    """Score `predictions=FILE`, or a stored run again (`rescore=RUN`), as `python -m evals score` does."""
+    return _score(ScoreSettings(**_groups({"task": task}, overrides or {}), **settings), launcher="evals.score")
+
+
+def results(where: str = "results/**") -> pd.DataFrame:
+    """One row a run with every headline figure and its interval; the frame shows well in a notebook."""
+    frame = pd.DataFrame([files.flat(read_json(folder / "summary.json")) for folder in run_folders(Path(where))])
+    return frame.set_index(["task", "option"]) if len(frame) else frame
+
+
+def _groups(names: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    chosen = {group: dict(catalog.option(group, name)) for group, name in names.items()}
+    for key, value in overrides.items():
+        group, _, inner = key.partition(".")
+        if group not in chosen or not inner:
+            raise catalog.ConfigError(f"overrides: {key!r} should be GROUP.KEY with a group of {', '.join(chosen)}")
+        chosen[group][inner] = value
+    return chosen

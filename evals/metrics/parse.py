@@ -1,0 +1,66 @@
+"""JSON out of a model's text. The text is untrusted: it is only ever parsed, and in linear time."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_FENCE = re.compile(r"```[ \t]*(?:json|JSON)?[ \t]*\r?\n?(.*?)```", re.DOTALL)
+STARTS = 8
+"""At how many opening braces the lenient reading is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An object read from text, and how: `strict` is JSON and nothing else, `lenient` has something around it."""
+
+    value: dict[str, Any] | None
+    strict: bool
+    lenient: bool
+    reason: str | None = None
+
+
+class _NotJson(ValueError):
+    pass
+
+
+def parse_object(text: str) -> Parsed:
+    """The object that a text holds. Duplicate keys, NaN and Infinity are no strict JSON."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused)
+        if isinstance(value, dict):
+            return Parsed(value, True, True)
+        return Parsed(None, False, False, f"JSON, but no object: {type(value).__name__}")
+    except (ValueError, RecursionError) as error:
+        strict_reason = str(error) if isinstance(error, _NotJson) else None
+    for candidate in [found[1] for found in _FENCE.finditer(text)][:STARTS] + [text]:
+        if (value := _first_object(candidate)) is not None:
+            return Parsed(value, False, True, strict_reason or "text around the JSON")
+    return Parsed(None, False, False, strict_reason or ("no JSON" if "{" not in text else "JSON is cut or broken"))
+
+
+def _first_object(text: str) -> dict[str, Any] | None:
+    decoder = json.JSONDecoder(parse_constant=_refused)
+    at = -1
+    for _ in range(STARTS):
+        at = text.find("{", at + 1)
+        if at < 0:
+            return None
+        try:
+            value, _ = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and value:
+            return value
+    return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _NotJson("a key occurs twice")
+    return found
+
+
+def _refused(name: str) -> Any:
+    raise _NotJson(f"{name} is no JSON")

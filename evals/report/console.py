@@ -1,0 +1,132 @@
+"""The result table on a terminal: what was measured, how sure it is, and what was not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH = 132
+"""Columns of output that is not a terminal."""
+
+
+def results(summaries: Sequence[dict[str, Any]]) -> str:
+    """One table of finished runs, and one of their slices."""
+    parts = [_render(_headline(summaries))]
+    if any(summary["slices"] for summary in summaries):
+        parts.append(_render(_slices(summaries)))
+    notes = [note for summary in summaries for note in _notes(summary)]
+    return "\n".join([*parts, *dict.fromkeys(notes)])
+
+
+def _headline(summaries: Sequence[dict[str, Any]]) -> Any:
+    first = summaries[0]
+    table = _table(f"{first['task']} ({first['split']})")
+    for name in ("option", "n", "failed", "F1 [95 %]", "exact [95 %]", "valid", "p50 s", "p95 s", "docs/min", "$/1k docs"):
+        table.add_column(name, justify="left" if name == "option" else "right", overflow="fold")
+    for summary in summaries:
+        quality, latency = summary["quality"], summary["latency"]
+        table.add_row(
+            summary["option"],
+            str(summary["n"]) + (f" x {summary['repeats']}" if summary["repeats"] > 1 else ""),
+            str(summary["failed"]),
+            interval(quality["f1"]),
+            interval(quality["exact"], percent=True),
+            _percent(quality["schema_valid"]["value"]),
+            seconds(latency["p50_s"]),
+            seconds(latency["p95_s"]) + ("*" if latency["note"] else ""),
+            number(summary["throughput"]["docs_per_min"], 1),
+            _cost(summary["cost"]),
+        )
+    return table
+
+
+def _slices(summaries: Sequence[dict[str, Any]]) -> Any:
+    table = _table("by slice: normalised F1 [95 %], document exact match")
+    names = list(dict.fromkeys(name for summary in summaries for name in summary["slices"]))
+    table.add_column("option", overflow="fold")
+    for name in names:
+        counts = {str(s["slices"][name]["f1"]["n"]) for s in summaries if name in s["slices"]}
+        table.add_column(f"{name} (n={'/'.join(sorted(counts))})", justify="right")
+    for summary in summaries:
+        cells = [summary["slices"].get(name) for name in names]
+        shown = [f"{interval(c['f1'])}  {_percent(c['exact']['value'])}" if c else "-" for c in cells]
+        table.add_row(summary["option"], *shown)
+    return table
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    notes = []
+    if summary["latency"]["note"]:
+        notes.append(f"* p95: {summary['latency']['note']}; load: {summary['latency']['load']}")
+    if summary["cost"].get("note"):
+        notes.append(f"$/1k docs: {summary['cost']['note']}")
+    if summary["truncated_documents"]:
+        notes.append(f"{summary['option']}: {summary['truncated_documents']} documents were truncated to fit")
+    if summary["cut_answers"]:
+        notes.append(f"{summary['option']}: {summary['cut_answers']} answers were cut at max_tokens")
+    if summary["errors"]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary["errors"].items())
+        notes.append(f"{summary['option']}: failed: {kinds}; counted as zero")
+    without = summary["quality_without_failed_infrastructure"]
+    if without:
+        notes.append(f"{summary['option']}: F1 without infrastructure failures {interval(without['f1'])}")
+    return notes
+
+
+def interval(estimate: dict[str, Any], *, percent: bool = False) -> str:
+    """`.734 [.701, .765]`, in percent `12 % [8, 17]`; `-` where nothing was measured."""
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    if value is None:
+        return "-"
+    if percent:
+        bounds = "" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
+        return f"{100 * value:.0f} %{bounds}"
+    return f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with three significant digits, `-` where not measured."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if value < 0.1 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A figure with so many decimals, `-` where not measured."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    value = cost["usd_per_1k"]
+    return "-" if value is None else f"${value:,.2f} {cost['provenance']}"
+
+
+def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """Any plain table."""
+    table = _table(title)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        table.add_row(*("-" if value is None else str(value) for value in line))
+    return _render(table)
+
+
+def _table(title: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+
+
+def _render(table: Any) -> str:
+    import sys
+
+    from rich.console import Console
+
+    live = sys.stdout.isatty()
+    console = Console(width=None if live else WIDTH, force_terminal=live, no_color=not live, markup=False)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")
