@@ -88,8 +88,13 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
     if all(kind.__name__ != "Nearest" for kind in Plugins.instance().discover(SearchPathPlugin)):
         Plugins.instance().register(Nearest)
 
+    failed: list[EvalsError] = []
+
     def entry(config: DictConfig) -> None:
-        work(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+        try:
+            work(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+        except EvalsError as error:  # kept for below: Hydra would print a line of its own
+            failed.append(error)
 
     before, sys.argv = sys.argv, [sys.argv[0], *(quoted(a, sweep=bool({"-m", "--multirun"} & set(rest))) for a in rest)]
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -102,6 +107,8 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
             raise ConfigError("the command line could not be read; see --help") from None
     finally:
         sys.argv = before
+    if failed:
+        raise failed[0]
 
 
 def ordered(rest: Sequence[str]) -> list[str]:

@@ -39,14 +39,13 @@ def _numbers_in(text: str) -> frozenset[Decimal]:
 
 
 class Source:
-    """A document to look values up in; its dates, numbers and words are read once, when first asked for."""
+    """A document to look values up in; its numbers and words are read once, when first asked for."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._folded: str | None = None
         self._plain: str | None = None
         self._numbers: set[Decimal] | None = None
-        self._dates: set[date] | None = None
 
     def grounds(self, value: Any, kind: str) -> bool | None:
         """Does the value, or its normal form, occur? `None` where that cannot be checked."""
@@ -60,7 +59,7 @@ class Source:
         if isinstance(value, str) and folded(value) in self.folded:
             return True
         if isinstance(form, date):
-            return form in self.dates
+            return self.dates_of(form)
         if isinstance(form, Money):
             return abs(form.amount) in self.numbers
         if isinstance(form, Decimal):
@@ -93,23 +92,23 @@ class Source:
         """Every number in digits, with its millions where it is followed by them, and single number words."""
         if self._numbers is None:
             found: set[Decimal] = set()
-            for hit in _NUMBER.findall(self.folded):
-                for piece in (hit, hit.split(" ")[0]):
-                    if (value := grouped(piece.strip(" .,'"))) is not None:
-                        found |= {value, value * 1000, value * 10**6} if value < 10**6 else {value}
+            pieces = {piece for hit in _NUMBER.findall(self.folded) for piece in (hit, hit.split(" ")[0])}
+            for piece in pieces:
+                if (value := grouped(piece.strip(" .,'"))) is not None:
+                    found |= {value, value * 1000, value * 10**6} if value < 10**6 else {value}
             found |= {Decimal(UNITS[word]) for word in UNITS.keys() & set(_TOKEN.findall(self.folded)) if len(word) > 2}
             self._numbers = found
         return self._numbers
 
-    @property
-    def dates(self) -> set[date]:
-        """Every date that the text writes, both readings of an ambiguous one."""
-        if self._dates is None:
-            self._dates = set()
-            for hit in DATES.finditer(self.folded):
+    def dates_of(self, wanted: date) -> bool:
+        """Does the text write this date, in either reading of an ambiguous one? Only near its year is looked."""
+        year, at = str(wanted.year), -1
+        while (at := self.folded.find(year, at + 1)) >= 0:
+            for hit in DATES.finditer(self.folded, max(at - 30, 0), at + 12):
                 found = dates.parse_date(hit[0])
-                self._dates |= found.readings if isinstance(found, Ambiguous) else {found} if found else set()
-        return self._dates
+                if wanted == found or isinstance(found, Ambiguous) and wanted in found.readings:
+                    return True
+        return False
 
 
 DATES = re.compile(

@@ -46,7 +46,7 @@ SCHEMA: dict[str, Any] = {
         "parties": {
             "type": "array",
             "maxItems": 2,
-            "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+            "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "maxLength": 30}}},
         },
         "start": {"type": ["string", "null"], "kind": "date", "maxLength": 12},
         "days": {"type": ["integer", "null"], "minimum": 0, "maximum": 999},
@@ -159,7 +159,7 @@ class TestReal:
         assert (again.input_uncached or 0) == (usage.input_uncached or 0) + usage.cache_read
 
     def test_a_seed_draws_the_same_again_and_another_draws_otherwise(self, model: LlamaCpp) -> None:
-        texts = [answer(model, ask(temperature=1.5, seed=seed)).text for seed in (1, 1, 2, 3)]
+        texts = [answer(model, ask(temperature=0.8, seed=seed)).text for seed in (1, 1, 2, 3)]
         assert texts[0] == texts[1] and len(set(texts)) > 1
         assert all(json.loads(text) for text in texts)
 
