@@ -51,19 +51,14 @@ class RunFolder:
 
     @classmethod
     def create(cls, task: str, option: str) -> "RunFolder":
-        """A new folder under the results root."""
-        for _ in range(100):
-            path = results_root() / safe_name(task) / safe_name(option) / stamp()
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise _cannot_write(path, error) from error
-            return cls(path)
-        raise StoreError(f"{path} exists already, and so did 99 names before it")
+        """A new folder under the results root, made when it is entered."""
+        return cls(results_root() / safe_name(task) / safe_name(option) / stamp())
 
     def __enter__(self) -> "RunFolder":
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
         self._lock = _locked(self.path / "run.lock")
         drop_torn_line(self.path / "records.jsonl")
         return self

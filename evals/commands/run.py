@@ -49,10 +49,10 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
     if first is None:
         raise DataError(f"task={task.name} split={task.split}: no document is left to answer{_why_empty(task, settings)}")
     folder = store.RunFolder(old) if old else store.RunFolder.create(task.name, option)
+    model = build.model(settings, log=folder.path / "run.log")
     with folder, Progress(option, _expected(task, settings), enabled=progress) as shown:
         done = store.answered(folder.path) if old else {}
         job = _Job(folder, task, hashes["scorer"], shown, {k: r for k, r in done.items() if _settled(r)})
-        model = build.model(settings, log=folder.path / "run.log")
         about = _about(settings, task, option, key, identity, hashes, launcher)
         try:
             run_until_done(_answer(settings, job, model, about, _chained(first, samples)))

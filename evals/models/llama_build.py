@@ -111,9 +111,7 @@ def plan(env: Mapping[str, str] = os.environ, *, cache: Path | None = None) -> B
     return Build(name=name, folder=folder, env={key: value for key, value in flags.items() if value}, cpu=cpu)
 
 
-def build(
-    wanted: Build, *, say: Callable[[str], None] = print, command: Sequence[str] | None = None
-) -> Path:
+def build(wanted: Build, *, say: Callable[[str], None] = print, command: Sequence[str] | None = None) -> Path:
     """The wheel of `wanted`: the one kept, or a new one. `command` replaces `pip wheel ...`."""
     if wanted.wheel:
         say(f"llama.cpp: kept build {wanted.name}")

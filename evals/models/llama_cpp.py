@@ -236,9 +236,7 @@ class LlamaCpp:
         short, kept, text = self._cut(request, document, len(tokens) - room, room, said)
         return short, self._fixed(text, short, kept), len(tokens) - len(short)
 
-    def _cut(
-        self, request: Request, document: str, excess: int, room: int, said: str
-    ) -> tuple[list[int], str, str]:
+    def _cut(self, request: Request, document: str, excess: int, room: int, said: str) -> tuple[list[int], str, str]:
         """Cut the middle out of the document until the prompt fits."""
         native = self._loaded()
         words = native.tokenise(document, special=False)

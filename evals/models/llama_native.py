@@ -129,9 +129,7 @@ class Native:
         ctx = self.lib.llama_init_from_model(self.model, params)
         if not ctx:
             self.lib.llama_model_free(self.model)
-            raise WeightsError(
-                f"{path}: no context of n_ctx={self.settings.n_ctx}: {self._why()}; try a smaller n_ctx"
-            )
+            raise WeightsError(f"{path}: no context of n_ctx={self.settings.n_ctx}: {self._why()}; try a smaller n_ctx")
         return ctx
 
     def _why(self) -> str:

@@ -82,9 +82,7 @@ def probe(
         if not died:
             break
         crashed = True
-    return ProbeResult(
-        ok=False, params={}, attempts=tuple(attempts), seconds=time.monotonic() - began, crashed=crashed
-    )
+    return ProbeResult(ok=False, params={}, attempts=tuple(attempts), seconds=time.monotonic() - began, crashed=crashed)
 
 
 def safe_params(model_path: str | Path, *, prober: Callable[..., ProbeResult] = probe) -> dict[str, Any]:

@@ -35,7 +35,10 @@ def fake_compiler(folder: Path, macros: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("macros", "expected"),
     [
-        ("#define __GNUC__ 12\n#define __GNUC_MINOR__ 2\n#define EMPTY\n#define F(x) a b", Compiler(kind="gcc", version="12.2")),
+        (
+            "#define __GNUC__ 12\n#define __GNUC_MINOR__ 2\n#define EMPTY\n#define F(x) a b",
+            Compiler(kind="gcc", version="12.2"),
+        ),
         (
             "#define __GNUC__ 4\n#define __clang__ 1\n#define __clang_major__ 17\n#define __clang_minor__ 0",
             Compiler(kind="clang", version="17.0"),
@@ -85,22 +88,22 @@ def wanted(folder: Path) -> Build:
 
 
 WHEEL = "llama_cpp_python-0.3.36-py3-none-any.whl"
-BUILDER = f"""
+BUILDER = """
 import glob, os, time, zipfile
 print("Collecting llama-cpp-python")
 for step in (1, 2, 3):
-    print(f"  [{{step}}/3] /usr/bin/g++ -c some.cpp", flush=True)
+    print("  [%d/3] /usr/bin/g++ -c some.cpp" % step, flush=True)
     time.sleep(0.03)
 print("flags", os.environ["CXXFLAGS"])
-(part,) = glob.glob({{folder!r}} + "/llama_cpp/*.part")
-with zipfile.ZipFile(part + "/{WHEEL}", "w") as made:
+(part,) = glob.glob({folder!r} + "/llama_cpp/*.part")
+with zipfile.ZipFile(part + "/{wheel}", "w") as made:
     made.writestr("llama_cpp/lib/libggml-cpu.so", "kernels")
 """
 
 
 def test_a_build_shows_its_steps_and_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama_build, "_EVERY_S", 0.02)
-    builder = script(tmp_path, "builder.py", BUILDER.format(folder=str(tmp_path)))
+    builder = script(tmp_path, "builder.py", BUILDER.format(folder=str(tmp_path), wheel=WHEEL))
     said: list[str] = []
     wheel = build(wanted(tmp_path), say=said.append, command=[PYTHON, str(builder)])
     assert wheel == tmp_path / "llama_cpp" / "b" / WHEEL and wheel.is_file()
@@ -172,7 +175,11 @@ def child(folder: Path, body: str) -> list[str]:
 
 
 def test_a_build_that_lives_needs_no_parameters(tmp_path: Path) -> None:
-    result = probe(model="m.gguf", command=child(tmp_path, "assert sys.argv[1] == 'm.gguf' and params == {'threads': 3}"), params={"threads": 3})
+    result = probe(
+        model="m.gguf",
+        command=child(tmp_path, "assert sys.argv[1] == 'm.gguf' and params == {'threads': 3}"),
+        params={"threads": 3},
+    )
     assert result.ok and result.params == {} and not result.crashed
     assert result.attempts == ("as it is: 120 prompt tokens",)
 

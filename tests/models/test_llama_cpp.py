@@ -46,7 +46,11 @@ SCHEMA: dict[str, Any] = {
         "parties": {
             "type": "array",
             "maxItems": 2,
-            "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "maxLength": 30}}},
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string", "maxLength": 30}},
+            },
         },
         "start": {"type": ["string", "null"], "kind": "date", "maxLength": 12},
         "days": {"type": ["integer", "null"], "minimum": 0, "maximum": 999},
@@ -323,7 +327,9 @@ def test_a_template_without_a_system_turn_is_found_out(template: str, keeps: boo
 @has_library
 def test_templates_render_with_arguments_and_a_fixed_date() -> None:
     text = "{{ bos_token }}{{ strftime_now('%Y-%m-%d') }} {{ thinking }} {{ messages[-1].content | tojson }}"
-    assert ChatTemplate(text, bos="<s>", eos="", args={"thinking": False}).render(MESSAGES) == '<s>2024-07-26 False "Hi"'
+    assert (
+        ChatTemplate(text, bos="<s>", eos="", args={"thinking": False}).render(MESSAGES) == '<s>2024-07-26 False "Hi"'
+    )
     with pytest.raises(WeightsError, match="chat template cannot be read"):
         ChatTemplate("{% if %}", bos="", eos="")
     with pytest.raises(CallFailed, match="refuses these messages: only one"):
