@@ -31,7 +31,7 @@ _HOME = {
     "run": "evals.api",
     "score": "evals.api",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 __version__ = "0.1.0"
 
 

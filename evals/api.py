@@ -12,24 +12,32 @@ from evals.commands.run import Finished
 from evals.commands.run import run as _run
 from evals.commands.score import score as _score
 from evals.commands.settings import RunSettings, ScoreSettings
+from evals.errors import ConfigError
 from evals.report import files
 from evals.store import read_json
 
 
 def run(
-    *, task: str, model: str = "smollm2_135m", machine: str = "this", overrides: Mapping[str, Any] | None = None, **settings: Any
+    *,
+    task: str,
+    model: str = "smollm2_135m",
+    machine: str = "this",
+    overrides: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Finished:
     """Run a task through a model, as `python -m evals run` does.
 
     `overrides` holds keys of the groups (`{"model.n_ctx": 4096, "task.max_chars": 8000}`), `settings` the others.
     """
     groups = {"task": task, "model": model, "machine": machine}
-    return _run(RunSettings(**_groups(groups, overrides or {}), **settings), launcher="evals.run", progress=True)
+    chosen: dict[str, Any] = _groups(groups, overrides or {})
+    return _run(RunSettings(**chosen, **settings), launcher="evals.run", progress=True)
 
 
 def score(*, task: str, overrides: Mapping[str, Any] | None = None, **settings: Any) -> Finished:
     """Score `predictions=FILE`, or a stored run again (`rescore=RUN`), as `python -m evals score` does."""
-    return _score(ScoreSettings(**_groups({"task": task}, overrides or {}), **settings), launcher="evals.score")
+    chosen: dict[str, Any] = _groups({"task": task}, overrides or {})
+    return _score(ScoreSettings(**chosen, **settings), launcher="evals.score")
 
 
 def results(where: str = "results/**") -> pd.DataFrame:
@@ -43,6 +51,6 @@ def _groups(names: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str,
     for key, value in overrides.items():
         group, _, inner = key.partition(".")
         if group not in chosen or not inner:
-            raise catalog.ConfigError(f"overrides: {key!r} should be GROUP.KEY with a group of {', '.join(chosen)}")
+            raise ConfigError(f"overrides: {key!r} should be GROUP.KEY with a group of {', '.join(chosen)}")
         chosen[group][inner] = value
     return chosen

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "-sc" in words or "--shell-completion" in words:
         from evals.completion import complete
 
-        return complete(words)
+        return int(complete(words))
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -77,7 +77,7 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    class Nearest(SearchPathPlugin):
+    class Nearest(SearchPathPlugin):  # type: ignore[misc]
         """The user's own configs/ folders come before the shipped one."""
 
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -121,7 +121,9 @@ def ordered(rest: Sequence[str]) -> list[str]:
             flags.append(word)
             take = word in WITH_VALUE and not take
         elif word.startswith("-"):
-            raise ConfigError(f"{word} is no flag here; settings are key=value, Hydra's flags are {' '.join(sorted(FLAGS))}")
+            raise ConfigError(
+                f"{word} is no flag here; settings are key=value, Hydra's flags are {' '.join(sorted(FLAGS))}"
+            )
         elif "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word!r} is no key=value; did you mean KEY={word}?")
         else:
@@ -165,12 +167,16 @@ def explained(word: str, error: Exception) -> str:
     return text[:400]
 
 
+def _keys(word: str) -> set[str]:
+    return {row[0] for row in described(COMMANDS[word])}
+
+
 def _unknown_key(word: str, key: str) -> str:
     group = key.split(".")[0]
-    if "." in key and group in COMMANDS[word].__dataclass_fields__:
+    if "." in key and group in _keys(word):
         names = {f"{group}.{inner}" for path in catalog.options(group).values() for inner in catalog.load_yaml(path)}
         return f"{key} is not known{catalog.nearest(key, names)}"
-    return f"{key} is not known{catalog.nearest(key, COMMANDS[word].__dataclass_fields__)}"
+    return f"{key} is not known{catalog.nearest(key, _keys(word))}"
 
 
 # Jobs ---------------------------------------------------------------------------------------------------------

@@ -231,9 +231,20 @@ class Price:
 class Task(Protocol):
     """What is asked of every document. `loading` builds it, the engine is handed it."""
 
-    name: str
-    version: str
-    split: str
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Raised when documents or scoring change."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """`dev` or `test`."""
+        ...
 
     def samples(self) -> Iterator[Sample]:
         """Stream the split's samples, in a stable order."""

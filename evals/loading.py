@@ -50,7 +50,12 @@ class ExtractionTask:
             raise ConfigError(f"split={split}: {self.name} has {', '.join(self.splits)}")
         self.split, self.path, self.seed = split, Path(path) if path else None, seed
         self.max_chars, self.truncate, self.data_class = max_chars, truncate, data_class
-        self.settings = {"max_tokens": max_tokens, "temperature": temperature, "constrain": constrain, "seed": seed}
+        self.settings: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "constrain": constrain,
+            "seed": seed,
+        }
         self.folder = Path(sys.modules[type(self).__module__].__file__ or ".").parent
         self.schema = read_schema(self.folder / "schema.json")
         self.prompt = read_prompt(self.folder, prompt)
@@ -103,7 +108,7 @@ class ExtractionTask:
         document = str(sample.inputs["text"])
         shown, left_out = truncate(document, self.max_chars, self.truncate)
         pieces = chunks(document, self.max_chars) if self.truncate == "chunk" else [shown]
-        about = {
+        about: dict[str, Any] = {
             "sample_id": sample.id,
             "data_class": sample.data_class,
             "inputs": sample.inputs,
@@ -153,7 +158,9 @@ def load_task(name: str, **options: Any) -> ExtractionTask:
         if isinstance(value, type) and issubclass(value, ExtractionTask) and value.__module__ == module.__name__
     ]
     if len(kinds) != 1:
-        raise ConfigError(f"{module.__file__} must define exactly one subclass of evals.ExtractionTask, it has {len(kinds)}")
+        raise ConfigError(
+            f"{module.__file__} must define exactly one subclass of evals.ExtractionTask, it has {len(kinds)}"
+        )
     return kinds[0](**options)
 
 
@@ -198,7 +205,11 @@ def read_documents(path: Path, *, fields: Iterable[str], data_class: DataClass =
         lacking = [key for key in ("id", "text", "target") if key not in row]
         if lacking:
             raise DataError(f"{where} has no {lacking[0]!r}; it has {', '.join(map(repr, row)) or 'nothing'}")
-        if not isinstance(row["id"], str | int) or not isinstance(row["text"], str) or not isinstance(row["target"], dict):
+        if (
+            not isinstance(row["id"], str | int)
+            or not isinstance(row["text"], str)
+            or not isinstance(row["target"], dict)
+        ):
             raise DataError(f"{where}: id must be text, text must be text and target an object of fields")
         if strange := sorted(set(row["target"]) - known):
             raise DataError(f"{where}: target has the unknown field {strange[0]!r}{catalog.nearest(strange[0], known)}")
@@ -237,7 +248,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def select(samples: Iterable[Sample], *, limit: int | None, tags: Sequence[str] | None, strata: Sequence[str], seed: int) -> Iterator[Sample]:
+def select(
+    samples: Iterable[Sample], *, limit: int | None, tags: Sequence[str] | None, strata: Sequence[str], seed: int
+) -> Iterator[Sample]:
     """The samples with one of `tags`; of these a seeded sample of `limit`, stratified by `strata`, in their own order."""
     kept = (s for s in samples if not tags or set(tags) & set(s.tags))
     return iter(_stratified(kept, limit, strata, seed)) if limit else kept

@@ -208,7 +208,7 @@ def plain(value: Any) -> Any:
         return {
             f.name: plain(v)
             for f in dataclasses.fields(value)
-            if not ((v := getattr(value, f.name)) is None or v == () or v == {} and f.name != "metrics")
+            if not ((v := getattr(value, f.name)) is None or v == () or (v == {} and f.name != "metrics"))
         }
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
@@ -271,7 +271,9 @@ def _lock(file: IO[bytes]) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
-    mend = "set EVALS_RESULTS to a folder that can be written" if error.errno != 28 else "free some space and run it again"
+    mend = (
+        "set EVALS_RESULTS to a folder that can be written" if error.errno != 28 else "free some space and run it again"
+    )
     return StoreError(f"{path} cannot be written: {error.strerror or error}; {mend}")
 
 

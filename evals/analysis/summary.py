@@ -47,8 +47,10 @@ def summarise(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any
 
 def quality(frame: pd.DataFrame) -> dict[str, Any]:
     """Metric -> {value, low, high, n}. Repeats are averaged inside a document; documents of one group stay together."""
-    documents = frame.drop(columns=["tags"]).groupby("sample_id", sort=False).agg(
-        {**{name: "mean" for name in _counts() + list(SHARES) + ["wrong_grounded", "invented"]}, "group": "first"}
+    documents = (
+        frame.drop(columns=["tags"])
+        .groupby("sample_id", sort=False)
+        .agg({**{name: "mean" for name in _counts() + list(SHARES) + ["wrong_grounded", "invented"]}, "group": "first"})
     )
     clusters = documents.groupby(documents["group"].fillna(documents.index.to_series()), sort=False)[_counts()].sum()
     n = len(documents)
@@ -66,7 +68,9 @@ def _counts() -> list[str]:
 def _f1(clusters: pd.DataFrame, prefix: str) -> Estimate:
     """Micro F1 = 2TP / (2TP + 2 WRONG + MISS + HALL), bootstrap over documents."""
     hits = 2 * _array(clusters[f"{prefix}tp"])
-    rest = 2 * _array(clusters[f"{prefix}wrong"]) + _array(clusters[f"{prefix}miss"]) + _array(clusters[f"{prefix}hall"])
+    rest = (
+        2 * _array(clusters[f"{prefix}wrong"]) + _array(clusters[f"{prefix}miss"]) + _array(clusters[f"{prefix}hall"])
+    )
     return ratio_bootstrap(hits, hits + rest)
 
 

@@ -63,7 +63,10 @@ def run_folders(where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
             found.update(p.parent for p in ([path / "summary.json"] if path.is_dir() else [path]))
             if path.is_dir() and "*" not in str(pattern):
                 found.update(p.parent for p in path.rglob("summary.json"))
-    return sorted((p for p in found if (p / "manifest.json").is_file() and (p / "summary.json").is_file()), key=lambda p: (p.name, str(p)))
+    return sorted(
+        (p for p in found if (p / "manifest.json").is_file() and (p / "summary.json").is_file()),
+        key=lambda p: (p.name, str(p)),
+    )
 
 
 def load_run(folder: Path) -> pd.DataFrame:
@@ -73,8 +76,8 @@ def load_run(folder: Path) -> pd.DataFrame:
     frame["score"] = frame["f1"]
     price = (manifest.get("machine") or {}).get("usd_per_hour") if manifest.get("location") == "own" else None
     seconds = busy_seconds(frame)
-    share = frame["latency_s"] / frame["latency_s"].sum()
-    frame["cost_usd"] = np.nan if price is None or seconds is None else share * machine_cost_usd(seconds, price)
+    spent = machine_cost_usd(seconds, price)
+    frame["cost_usd"] = np.nan if spent is None else frame["latency_s"] / frame["latency_s"].sum() * spent
     for position, name in enumerate(("run", "task", "option", "model")):
         frame.insert(position, name, str(folder) if name == "run" else manifest[name])
     return frame
@@ -85,7 +88,10 @@ def busy_seconds(frame: pd.DataFrame) -> float | None:
     timed = frame[frame["latency_s"].notna() & ~frame["cached"] & frame["started_at"].notna()]
     if timed.empty:
         return None
-    start = pd.to_datetime(timed["started_at"], utc=True, format="ISO8601").to_numpy("datetime64[us]").astype(np.int64) / 1e6
+    start = (
+        pd.to_datetime(timed["started_at"], utc=True, format="ISO8601").to_numpy("datetime64[us]").astype(np.int64)
+        / 1e6
+    )
     end = start + (timed["queued_s"].fillna(0) + timed["latency_s"]).to_numpy()
     order = np.argsort(start, kind="stable")
     start, end = start[order], np.maximum.accumulate(end[order])
@@ -99,7 +105,12 @@ def field_rows(folder: Path) -> pd.DataFrame:
     about = {"run": str(folder), "task": manifest["task"], "option": manifest["option"], "model": manifest["model"]}
     rows = []
     for line in store.scores(folder, manifest["hashes"]["scorer"]):
-        document = {**about, "sample_id": line["sample_id"], "repeat": line["repeat"], "slice": line["sample"].get("slice")}
+        document = {
+            **about,
+            "sample_id": line["sample_id"],
+            "repeat": line["repeat"],
+            "slice": line["sample"].get("slice"),
+        }
         for leaf in line.get("fields", ()):
             values = {key: _text(leaf.get(key)) for key in ("gold", "answer")}
             rows.append({**document, "grounded": None, "note": None, **leaf, **values})

@@ -131,7 +131,9 @@ def option_name(settings: RunSettings) -> str:
     name = str(settings.task["name"])
     base_task = catalog.option("task", name) if name in tasks else {}
     parts |= {k: settings.task[k] for k in ("max_chars", "truncate") if settings.task.get(k) != base_task.get(k)}
-    return "+".join([str(spec["name"]), *(f"{key}={_short(value)}" for key, value in sorted(parts.items()) if value is not None)])
+    return "+".join(
+        [str(spec["name"]), *(f"{key}={_short(value)}" for key, value in sorted(parts.items()) if value is not None)]
+    )
 
 
 def _short(value: Any) -> str:
@@ -140,6 +142,8 @@ def _short(value: Any) -> str:
 
 def run_key(settings: RunSettings, option: str, identity: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     """Hash of everything that makes two commands the same run. The scorer is left out: a record outlives it."""
-    asked = {key: value for key, value in vars(settings).items() if key not in ("resume", "out", "experiment", "machine")}
+    asked = {
+        key: value for key, value in vars(settings).items() if key not in ("resume", "out", "experiment", "machine")
+    }
     asked["model"] = {key: value for key, value in settings.model.items() if key not in ("card", "hint")}
     return stable_hash([asked, option, dict(identity), hashes["prompt"], hashes["schema"]])

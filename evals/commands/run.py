@@ -47,7 +47,9 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
     samples = selected(task, settings)
     first = next(samples, None)
     if first is None:
-        raise DataError(f"task={task.name} split={task.split}: no document is left to answer{_why_empty(task, settings)}")
+        raise DataError(
+            f"task={task.name} split={task.split}: no document is left to answer{_why_empty(task, settings)}"
+        )
     folder = store.RunFolder(old) if old else store.RunFolder.create(task.name, option)
     model = build.model(settings, log=folder.path / "run.log")
     with folder, Progress(option, _expected(task, settings), enabled=progress) as shown:
@@ -93,7 +95,9 @@ class _Job:
                 if record is None:
                     continue
                 if repeat == 0 and record.request_hash != self.task.request(sample).hash:
-                    raise StoreError(f"{self.folder.path}: {sample.id} is not what was answered; resume=false starts anew")
+                    raise StoreError(
+                        f"{self.folder.path}: {sample.id} is not what was answered; resume=false starts anew"
+                    )
                 self.score(sample, record)
             yield sample
 
@@ -101,7 +105,7 @@ class _Job:
 def score_record(folder: store.RunFolder, task: ExtractionTask, scorer: str, sample: Sample, record: Record) -> None:
     """Score one record and append the line, with what a table needs to know of the sample."""
     cut = next((tag for tag in task.slices if tag in sample.tags), None)
-    about = {"slice": cut, "tags": sample.tags, "group": sample.group, "data_class": sample.data_class}
+    about: dict[str, Any] = {"slice": cut, "tags": sample.tags, "group": sample.group, "data_class": sample.data_class}
     about["chars"] = len(str(sample.inputs.get("text", "")))
     folder.append_score(scorer, record, task.score(sample, record.text), about)
 

@@ -11,7 +11,7 @@ from evals.commands.settings import RunSettings, ScoreSettings
 from evals.core import Call, Completion, Record, stable_hash
 from evals.engine import machine
 from evals.errors import DataError
-from evals.loading import ExtractionTask, read_jsonl
+from evals.loading import ExtractionTask, load_task, read_jsonl
 
 TASK_KEYS = ("split", "seed", "prompt", "shots", "max_tokens", "temperature", "constrain")
 
@@ -27,7 +27,9 @@ def score(settings: ScoreSettings, *, launcher: str = "python") -> Finished:
     hashes, identity = task.hashes(), task.identity()
     ids = [sample.id for sample in selected(task, settings)]
     if strange := next((key for key in outputs if key not in set(ids)), None):
-        raise DataError(f"{path}: the id {strange!r} is not in task={task.name} split={task.split}{nearest(strange, ids)}")
+        raise DataError(
+            f"{path}: the id {strange!r} is not in task={task.name} split={task.split}{nearest(strange, ids)}"
+        )
     manifest = _manifest(settings, task, option, identity, hashes, launcher)
     with store.RunFolder.create(task.name, option) as folder:
         folder.write("manifest.json", manifest)
@@ -82,9 +84,12 @@ def _task_of(folder: Path, manifest: dict[str, Any]) -> ExtractionTask:
     options = manifest.get("task_options") or {}
     names = set(RunSettings.__dataclass_fields__) & set(TASK_KEYS)
     settings = {key: manifest[key] for key in names if key in manifest}
-    return build.load_task(manifest["task"], **options, **{"split": manifest["split"], "seed": manifest["seed"]}, **{
-        key: value for key, value in settings.items() if key not in ("split", "seed")
-    })
+    return load_task(
+        manifest["task"],
+        **options,
+        **{"split": manifest["split"], "seed": manifest["seed"]},
+        **{key: value for key, value in settings.items() if key not in ("split", "seed")},
+    )
 
 
 def _record(sample_id: str, output: str | None, option: str, request_hash: str) -> Record:

@@ -109,9 +109,13 @@ def described(settings: type) -> list[tuple[str, str, str, str]]:
     for item in fields(settings):
         kind, text = get_args(hints[item.name])[:2]
         default = "required" if item.default is MISSING and item.default_factory is MISSING else item.default
-        shown = "" if default is MISSING else {None: "null", True: "true", False: "false"}.get(default, str(default))  # type: ignore[call-overload]
+        shown = "" if default is MISSING else _default(default)
         rows.append((item.name, _kind(kind), "" if item.name == "machine" else shown, text))
     return rows
+
+
+def _default(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _kind(hint: Any) -> str:

@@ -93,7 +93,9 @@ class Engine:
             if repeat and request.temperature:
                 request = replace(request, seed=request.seed + repeat)
             calls = await self._calls(sample, request)
-            answer = next((i for i in reversed(range(len(calls))) if calls[i].role == "answer" and calls[i].completion), None)
+            answer = next(
+                (i for i in reversed(range(len(calls))) if calls[i].role == "answer" and calls[i].completion), None
+            )
             record = Record(
                 sample_id=sample.id,
                 repeat=repeat,

@@ -8,10 +8,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = (
-    "evals-frontier datasets transformers llama-cpp-python openai anthropic litellm pandas scikit-learn hydra-core "
-    "numpy scipy pydantic huggingface-hub jsonschema torch"
-).split()
+PACKAGES = [
+    "evals-frontier",
+    "datasets",
+    "transformers",
+    "llama-cpp-python",
+    "openai",
+    "anthropic",
+    "litellm",
+    "pandas",
+    "scikit-learn",
+    "hydra-core",
+    "numpy",
+    "scipy",
+    "pydantic",
+    "huggingface-hub",
+    "jsonschema",
+    "torch",
+]
 
 
 def facts() -> dict[str, Any]:

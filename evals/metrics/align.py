@@ -9,7 +9,9 @@ from evals.core import stable_hash
 Pair = tuple[int | None, int | None]
 
 
-def align(gold: Sequence[Any], answer: Sequence[Any], score: Callable[[Any, Any], float], *, threshold: float) -> list[Pair]:
+def align(
+    gold: Sequence[Any], answer: Sequence[Any], score: Callable[[Any, Any], float], *, threshold: float
+) -> list[Pair]:
     """(gold index, answer index) of every item; `None` on one side where an item has no partner.
 
     Pairs that score below `threshold` are left unmatched. Source: Kuhn-Munkres, by scipy's linear_sum_assignment.

@@ -12,7 +12,8 @@ from typing import Any
 
 from evals.core import FieldOutcome, Json, Outcome, Score
 from evals.metrics.align import align
-from evals.metrics.normalise import Ambiguous, Unparsed, normalise, same
+from evals.metrics.dates import Ambiguous
+from evals.metrics.normalise import Unparsed, normalise, same
 from evals.metrics.parse import parse_object
 from evals.metrics.text import Source, same_span, source_of, token_jaccard_score
 
@@ -75,12 +76,14 @@ def score_fields(
     return tuple(found)
 
 
-def _compare(node: Node, gold: Json, answer: Json, source: Source | None, found: list[FieldOutcome], *, parsed: bool) -> None:
+def _compare(
+    node: Node, gold: Json, answer: Json, source: Source | None, found: list[FieldOutcome], *, parsed: bool
+) -> None:
     if node.children is not None:
         gold = gold if isinstance(gold, Mapping) else {}
         answer = answer if isinstance(answer, Mapping) else {}
         for name, child in node.children.items():
-            if name in gold or node.path and (name in answer or child.kind):
+            if name in gold or (node.path and (name in answer or child.kind)):
                 _compare(child, gold.get(name), answer.get(name), source, found, parsed=parsed)
     elif node.item is not None:
         _compare_lists(node.item, gold, answer, source, found, parsed=parsed)
@@ -90,7 +93,9 @@ def _compare(node: Node, gold: Json, answer: Json, source: Source | None, found:
         found.append(FieldOutcome(path=node.path, kind=node.kind, outcome="miss", strict="miss", gold=gold))
 
 
-def _compare_lists(item: Node, gold: Json, answer: Json, source: Source | None, found: list[FieldOutcome], *, parsed: bool) -> None:
+def _compare_lists(
+    item: Node, gold: Json, answer: Json, source: Source | None, found: list[FieldOutcome], *, parsed: bool
+) -> None:
     wanted, given = _items(gold), _items(answer)
     if not wanted and not given:
         if parsed and item.kind:
@@ -100,7 +105,7 @@ def _compare_lists(item: Node, gold: Json, answer: Json, source: Source | None, 
         left, right = None if i is None else wanted[i], None if j is None else given[j]
         leaves: list[FieldOutcome] = []
         _compare(item, left, right, source, leaves, parsed=parsed)
-        found.extend(leaf for leaf in leaves if leaf.outcome != "tn" or i is not None and j is not None)
+        found.extend(leaf for leaf in leaves if leaf.outcome != "tn" or (i is not None and j is not None))
 
 
 def _items(value: Json) -> list[Json]:
@@ -114,7 +119,11 @@ def similarity(node: Node, gold: Json, answer: Json) -> float:
     if node.children is not None:
         if not isinstance(gold, Mapping) or not isinstance(answer, Mapping):
             return 0.0
-        scores = [similarity(child, gold.get(name), answer.get(name)) for name, child in node.children.items() if gold.get(name) is not None]
+        scores = [
+            similarity(child, gold.get(name), answer.get(name))
+            for name, child in node.children.items()
+            if gold.get(name) is not None
+        ]
         return sum(scores) / len(scores) if scores else 0.0
     if node.item is not None:
         return float(gold == answer)

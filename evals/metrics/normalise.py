@@ -18,23 +18,95 @@ from evals.metrics.dates import Ambiguous, parse_date
 from evals.metrics.numbers import SCALES, SHORT, ascii_digits, grouped, number, words
 
 Options = Mapping[str, Any]
-ABSENT = {"", "null", "none", "n/a", "na", "nil", "not specified", "not stated", "not applicable", "unspecified", "not provided", "-", "--", "unknown"}
+ABSENT = {
+    "",
+    "null",
+    "none",
+    "n/a",
+    "na",
+    "nil",
+    "not specified",
+    "not stated",
+    "not applicable",
+    "unspecified",
+    "not provided",
+    "-",
+    "--",
+    "unknown",
+}
 CURRENCIES = {
-    **{"$": "USD", "us$": "USD", "usd": "USD", "dollar": "USD", "dollars": "USD", "us dollars": "USD", "us dollar": "USD"},
+    **{
+        "$": "USD",
+        "us$": "USD",
+        "usd": "USD",
+        "dollar": "USD",
+        "dollars": "USD",
+        "us dollars": "USD",
+        "us dollar": "USD",
+    },
     **{"u.s. dollars": "USD", "united states dollars": "USD", "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR"},
     **{"£": "GBP", "gbp": "GBP", "pounds": "GBP", "pound": "GBP", "pounds sterling": "GBP", "sterling": "GBP"},
-    **{"chf": "CHF", "fr.": "CHF", "sfr": "CHF", "swiss francs": "CHF", "francs": "CHF", "¥": "JPY", "jpy": "JPY", "yen": "JPY"},
+    **{
+        "chf": "CHF",
+        "fr.": "CHF",
+        "sfr": "CHF",
+        "swiss francs": "CHF",
+        "francs": "CHF",
+        "¥": "JPY",
+        "jpy": "JPY",
+        "yen": "JPY",
+    },
     **{"₹": "INR", "inr": "INR", "rupees": "INR", "cad": "CAD", "c$": "CAD", "canadian dollars": "CAD", "aud": "AUD"},
     **{"a$": "AUD", "australian dollars": "AUD", "sek": "SEK", "nok": "NOK", "dkk": "DKK", "pln": "PLN", "cny": "CNY"},
     **{"rmb": "CNY", "hkd": "HKD", "hk$": "HKD", "sgd": "SGD", "s$": "SGD", "brl": "BRL", "r$": "BRL", "zar": "ZAR"},
 }
-SUFFIXES = (
-    "incorporated inc llc ltd limited gmbh ag sa sarl sas bv nv plc co company corp corporation llp lp pty kg kgaa se oy oyj ab "
-    "spa srl as asa aps ug ohg pllc kk pvt lda mbh"
-).split()
+SUFFIXES = [
+    "incorporated",
+    "inc",
+    "llc",
+    "ltd",
+    "limited",
+    "gmbh",
+    "ag",
+    "sa",
+    "sarl",
+    "sas",
+    "bv",
+    "nv",
+    "plc",
+    "co",
+    "company",
+    "corp",
+    "corporation",
+    "llp",
+    "lp",
+    "pty",
+    "kg",
+    "kgaa",
+    "se",
+    "oy",
+    "oyj",
+    "ab",
+    "spa",
+    "srl",
+    "as",
+    "asa",
+    "aps",
+    "ug",
+    "ohg",
+    "pllc",
+    "kk",
+    "pvt",
+    "lda",
+    "mbh",
+]
 _ALIAS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]|,?\s+(?:f/k/a|formerly known as|d/b/a|a/k/a)\s.*$", re.DOTALL)
-_DURATION = re.compile(r"([a-z\d.,\s\-]+?|[a-z\-\s]+\(\s*\d+\s*\))[\s\-]*(calendar |business )?(day|week|month|quarter|year|jahr|monat|mois|an)(?:s|e|en|n)?\b")
-INDEFINITE = re.compile(r"\b(?:indefinite(?:ly)?|perpetual(?:ly)?|in perpetuity|perpetuity|unlimited|forever|until terminated)\b")
+_DURATION = re.compile(
+    r"([a-z\d.,\s\-]+?|[a-z\-\s]+\(\s*\d+\s*\))[\s\-]*(calendar |business )?(day|week|month|quarter|year|jahr|monat|mois|an)(?:s|e|en|n)?\b"
+)
+INDEFINITE = re.compile(
+    r"\b(?:indefinite(?:ly)?|perpetual(?:ly)?|in perpetuity|perpetuity|unlimited|forever|until terminated)\b"
+)
 LONGEST = 2000
 
 
@@ -55,7 +127,7 @@ class Money:
 
 def normalise(value: Any, kind: str, options: Options = {}) -> Hashable | None:
     """The normal form of a value of this kind; see the module's docstring."""
-    if value is None or isinstance(value, str) and absent(value, kind):
+    if value is None or (isinstance(value, str) and absent(value, kind)):
         return None
     if isinstance(value, str) and len(value) > LONGEST and kind not in ("text", "span"):
         return Unparsed(value.casefold())
@@ -105,7 +177,9 @@ def _number(value: Any, options: Options) -> Decimal | None:
         return None
     found = number(value)
     if found is None:
-        bare = re.sub(r"[\s\-]*(?:calendar |business )?(?:days?|weeks?|months?|years?)\b\.?$", "", value.casefold().strip())
+        bare = re.sub(
+            r"[\s\-]*(?:calendar |business )?(?:days?|weeks?|months?|years?)\b\.?$", "", value.casefold().strip()
+        )
         found = number(bare) if bare != value.casefold().strip() else None
     return found
 
@@ -139,12 +213,20 @@ def _split_currency(text: str) -> tuple[str | None, str]:
     """The currency in front of or behind an amount, and what is left."""
     for pattern in (r"^([a-z.]{1,4}\$|[$€£¥₹]|[a-z]{3}|fr\.|sfr)\s*(?=[\d.\-])(.*)$", r"^(.*?)\s*([$€£¥₹])$"):
         if found := re.match(pattern, text):
-            mark, rest = (found[1], found[2]) if found[1] in CURRENCIES or pattern[1] == "(" and pattern[2] == "[" else (found[2], found[1])
+            mark, rest = (
+                (found[1], found[2])
+                if found[1] in CURRENCIES or (pattern[1] == "(" and pattern[2] == "[")
+                else (found[2], found[1])
+            )
             if mark in CURRENCIES:
                 currency, again = _split_currency(rest.strip()) if rest.strip() else (None, rest)
                 return (CURRENCIES[mark] if mark != "$" or currency is None else currency), again
     for name in sorted(CURRENCIES, key=len, reverse=True):
-        if name[-1].isalpha() and text.endswith(name) and (len(text) == len(name) or not text[-len(name) - 1].isalpha()):
+        if (
+            name[-1].isalpha()
+            and text.endswith(name)
+            and (len(text) == len(name) or not text[-len(name) - 1].isalpha())
+        ):
             return CURRENCIES[name], text[: -len(name)].strip()
     return None, text
 

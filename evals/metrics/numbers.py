@@ -5,9 +5,32 @@ import unicodedata
 from decimal import Decimal, InvalidOperation
 
 UNITS = {
-    **{w: i for i, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve thirteen".split())},
-    **{w: i for i, w in enumerate("fourteen fifteen sixteen seventeen eighteen nineteen".split(), 14)},
-    **{w: i * 10 for i, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
+    **{
+        w: i
+        for i, w in enumerate(
+            [
+                "zero",
+                "one",
+                "two",
+                "three",
+                "four",
+                "five",
+                "six",
+                "seven",
+                "eight",
+                "nine",
+                "ten",
+                "eleven",
+                "twelve",
+                "thirteen",
+            ]
+        )
+    },
+    **{w: i for i, w in enumerate(["fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"], 14)},
+    **{
+        w: i * 10
+        for i, w in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+    },
     "a": 1,
     "an": 1,
 }
@@ -56,7 +79,7 @@ def _decimal_mark(text: str) -> str:
     if not mark or text.count(mark) > 1:
         return ""
     after = len(text) - text.rfind(mark) - 1
-    if after == 3 and mark == "," or after == 3 and mark == "." and not text.startswith("0"):
+    if (after == 3 and mark == ",") or (after == 3 and mark == "." and not text.startswith("0")):
         return ""
     return mark
 

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from evals.metrics import dates
-from evals.metrics.normalise import Ambiguous, Money, Unparsed, _plain_name, folded, normalise
+from evals.metrics.dates import Ambiguous
+from evals.metrics.normalise import Money, Unparsed, folded, normalise
 from evals.metrics.numbers import UNITS, ascii_digits, grouped
 
 _TOKEN = re.compile(r"\w+")
@@ -106,7 +107,7 @@ class Source:
         while (at := self.folded.find(year, at + 1)) >= 0:
             for hit in DATES.finditer(self.folded, max(at - 30, 0), at + 12):
                 found = dates.parse_date(hit[0])
-                if wanted == found or isinstance(found, Ambiguous) and wanted in found.readings:
+                if wanted == found or (isinstance(found, Ambiguous) and wanted in found.readings):
                     return True
         return False
 
@@ -120,8 +121,3 @@ DATES = re.compile(
 def source_of(text: str) -> Source:
     """The `Source` of a text, kept for the models that are scored on it in turn."""
     return Source(text)
-
-
-def plain_name(text: str) -> str:
-    """A name's normal form without options."""
-    return _plain_name(text, ())

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evals.core import Completion, Request, Usage
-from evals.errors import CallFailed, CallErrorKind
+from evals.errors import CallErrorKind, CallFailed
 from evals.models.base import Mark
 
 

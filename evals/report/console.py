@@ -19,7 +19,18 @@ def results(summaries: Sequence[dict[str, Any]]) -> str:
 def _headline(summaries: Sequence[dict[str, Any]]) -> Any:
     first = summaries[0]
     table = _table(f"{first['task']} ({first['split']})")
-    for name in ("option", "n", "failed", "F1 [95 %]", "exact [95 %]", "valid", "p50 s", "p95 s", "docs/min", "$/1k docs"):
+    for name in (
+        "option",
+        "n",
+        "failed",
+        "F1 [95 %]",
+        "exact [95 %]",
+        "valid",
+        "p50 s",
+        "p95 s",
+        "docs/min",
+        "$/1k docs",
+    ):
         table.add_column(name, justify="left" if name == "option" else "right", overflow="fold")
     for summary in summaries:
         quality, latency = summary["quality"], summary["latency"]
@@ -129,4 +140,4 @@ def _render(table: Any) -> str:
     console = Console(width=None if live else WIDTH, force_terminal=live, no_color=not live, markup=False)
     with console.capture() as captured:
         console.print(table)
-    return captured.get().rstrip("\n")
+    return str(captured.get()).rstrip("\n")

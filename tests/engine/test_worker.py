@@ -252,7 +252,7 @@ def test_a_restart_that_cannot_load_ends_the_restarts(tmp_path: Path) -> None:
         with pytest.raises(CallFailed, match="SIGSEGV"):
             await worker.generate(ask("kill SIGSEGV"), no_mark)
         for _ in range(2):
-            with pytest.raises(CallFailed, match="restart failed.*SIGABRT") as caught:
+            with pytest.raises(CallFailed, match=r"restart failed.*SIGABRT") as caught:
                 await worker.generate(ask("hello"), no_mark)
             assert caught.value.kind == "crashed"
         assert worker.restarts == 1

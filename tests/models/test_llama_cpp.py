@@ -281,14 +281,14 @@ def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="truncated GGUF"):
         LlamaCpp(name="x", path=str(broken)).load()
     whole = tiny_gguf(tmp_path, "whole.gguf")
-    with pytest.raises(WeightsError, match="llama.cpp cannot load it") as caught:
+    with pytest.raises(WeightsError, match=r"llama.cpp cannot load it") as caught:
         LlamaCpp(name="x", path=str(whole), use_extra_bufts=True).load()
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_without_a_template_is_told_to_be_a_base_model(tmp_path: Path) -> None:
     path = tiny_gguf(tmp_path, tokenizer__chat_template=None)
-    with pytest.raises(ConfigError, match="has no chat template .* set chat: false"):
+    with pytest.raises(ConfigError, match=r"has no chat template .* set chat: false"):
         LlamaCpp(name="x", path=str(path)).load()
 
 

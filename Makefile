@@ -1,0 +1,45 @@
+# make run    install, fetch the embedded weights, run the main job on real weights and documents
+# make test   the tests          make check  what must be green before a commit          make bench  the targets
+.PHONY: run test check bench slow clean lock
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LIMIT ?= 12
+unexport PYTHONDONTWRITEBYTECODE
+
+run: $(VENV)/.local
+	$(BIN)/python -m evals run -m task=legal_extract model=rules,smollm2_135m limit=$(LIMIT)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.local
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.local
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^llama_cpp_python' > requirements.lock
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@echo "installing into $(VENV) (one to three minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
+	$(BIN)/python -m pip install --progress-bar on -c requirements.lock -e '.[dev,hub]'
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.installed
+	$(BIN)/python -m evals models fetch=smollm2_135m
+	$(BIN)/python -m evals.models.llama_build
+	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[local]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
