@@ -169,7 +169,7 @@ def _defined(w: "Writer", label: str, value: str) -> str:
 
 def _topics(w: "Writer") -> tuple[list[Section], list[Section]]:
     """Scope and boilerplate sections, drawn without replacement up to a log-normal length."""
-    wanted = min(max(int(w.rng.lognormvariate(6.55, 0.75)), 120), 4900)
+    wanted = min(max(int(w.rng.lognormvariate(6.3, 0.85)), 60), 5300)
     usable = [t for t in w.bank["topics"] if _fits(w, t)]
     scope = [t for t in usable if t["scope"]]
     common = [t for t in usable if not t["scope"]]
