@@ -10,12 +10,24 @@ if TYPE_CHECKING:
 
 HEADINGS = {
     "start": {"dev": ["Commencement"], "test": ["Entry into Force", "Coming into Effect", "Start"]},
-    "term": {"dev": ["Term and Termination", "Duration"], "test": ["Life of this Agreement", "Period and Ending", "Currency of the Agreement"]},
-    "money": {"dev": ["Fees and Payment", "Price"], "test": ["Consideration", "Financial Terms", "Money Matters", "What is Paid"]},
+    "term": {
+        "dev": ["Term and Termination", "Duration"],
+        "test": ["Life of this Agreement", "Period and Ending", "Currency of the Agreement"],
+    },
+    "money": {
+        "dev": ["Fees and Payment", "Price"],
+        "test": ["Consideration", "Financial Terms", "Money Matters", "What is Paid"],
+    },
     "cap": {"dev": ["Limitation of Liability"], "test": ["Ceiling on Claims", "Extent of Liability", "Damages"]},
     "secret": {"dev": ["Confidentiality"], "test": ["Secrecy", "Protection of Information", "Undisclosed Matters"]},
     "law": {"dev": ["Governing Law"], "test": ["Legal Order", "Applicable Rules of Law", "Law and Forum"]},
     "others": {"dev": ["Other Provisions"], "test": ["Further Matters", "Particular Points", "Various"]},
+}
+LABELS = {
+    "notice": {"dev": "Notice (termination without cause)", "test": "Period of notice where no cause is given"},
+    "paydays": {"dev": "Invoices payable within", "test": "Time allowed for payment of an invoice"},
+    "cap": {"dev": "Limit of liability (overall)", "test": "Highest total of all claims"},
+    "law": {"dev": "Governing law", "test": "Legal system chosen"},
 }
 FACTORS = {2: "twice", 3: "three times", 4: "four times"}
 DATES, AMOUNTS = "distractor_dates", "distractor_amounts"
@@ -79,7 +91,9 @@ def _term(w: "Writer") -> Section:
     if x.notice is None:
         said += _with_near(w, [w.say("absent.notice")], [])
     elif _elsewhere(w, "notice"):
-        said += _with_near(w, [w.say("ref.notice", SOURCE=_defined(w, "Notice (termination without cause)", w.days(x.notice)))], near)
+        said += _with_near(
+            w, [w.say("ref.notice", SOURCE=_defined(w, LABELS["notice"][w.split], w.days(x.notice)))], near
+        )
     else:
         days = w.days(notice)
         said += _with_near(w, [w.say("notice.yes", NOTICE=days, NOTICE_P=possessive(days))], near)
@@ -101,9 +115,15 @@ def _money(w: "Writer") -> Section | None:
     if "multi_currency" in w.devices:
         said = _with_near(w, said, [w.say("near.currency")])
     days = old.get("paydays", x.paydays)
-    near = [w.say("near.paydays")] if w.devices & {AMOUNTS, "absent_fields", "amendment"} and w.kind not in ("employment", "loan") else []
+    near = (
+        [w.say("near.paydays")]
+        if w.devices & {AMOUNTS, "absent_fields", "amendment"} and w.kind not in ("employment", "loan")
+        else []
+    )
     if x.paydays is not None and _elsewhere(w, "paydays"):
-        said += _with_near(w, [w.say("ref.paydays", SOURCE=_defined(w, "Invoices payable within", w.days(x.paydays)))], near)
+        said += _with_near(
+            w, [w.say("ref.paydays", SOURCE=_defined(w, LABELS["paydays"][w.split], w.days(x.paydays)))], near
+        )
     elif x.paydays is not None:
         said += _with_near(w, [w.say("paydays.yes", PAYDAYS=w.days(days))], near)
     elif "paydays" in w.absent and w.kind not in ("employment", "loan"):
@@ -115,9 +135,13 @@ def _cap(w: "Writer") -> Section | None:
     x = w.facts
     near = [w.say("near.cap")] if AMOUNTS in w.devices and w.kind not in ("employment", "loan") else []
     if x.cap is None:
-        return _section(w, "cap", [*near, w.say("absent.cap")]) if "cap" in w.absent and w.kind not in ("employment", "loan") else None
+        return (
+            _section(w, "cap", [*near, w.say("absent.cap")])
+            if "cap" in w.absent and w.kind not in ("employment", "loan")
+            else None
+        )
     if _elsewhere(w, "cap"):
-        said = w.say("ref.cap", SOURCE=_defined(w, "Limit of liability (overall)", w.money(x.cap)))
+        said = w.say("ref.cap", SOURCE=_defined(w, LABELS["cap"][w.split], w.money(x.cap)))
     elif w.formula:
         said = w.say("cap.formula", FACTOR=FACTORS[w.formula])
     else:
@@ -143,7 +167,7 @@ def _law(w: "Writer") -> Section | None:
     if x.law is None:
         said = w.say("absent.law")
     elif _elsewhere(w, "law"):
-        said = w.say("ref.law", SOURCE=_defined(w, "Governing law", x.law))
+        said = w.say("ref.law", SOURCE=_defined(w, LABELS["law"][w.split], x.law))
     else:
         said = w.say("law.yes", LAW=str(w.amended.get("law", x.law)))
     return _section(w, "law", _with_near(w, [said], near), holds=("law",))
@@ -164,7 +188,9 @@ def _defined(w: "Writer", label: str, value: str) -> str:
     """Put a row into the schedule of terms and say where it stands."""
     w.terms.append((label, value))
     name = w.schedule_name
-    return w.rng.choice([f"item {len(w.terms)} of {name}", f"{name}, item {len(w.terms)}", f"{name} (no. {len(w.terms)})"])
+    return w.rng.choice(
+        [f"item {len(w.terms)} of {name}", f"{name}, item {len(w.terms)}", f"{name} (no. {len(w.terms)})"]
+    )
 
 
 def _topics(w: "Writer") -> tuple[list[Section], list[Section]]:
@@ -202,7 +228,13 @@ def _fits(w: "Writer", topic: dict) -> bool:  # type: ignore[type-arg]
         return False
     if topic["topic"] == "order_of_precedence" and "amendment" in w.devices:
         return False
-    carries = topic["device"] or (AMOUNTS if any("{{AMOUNT}}" in t for t in topic[w.split]) else DATES if any("{{DATE}}" in t for t in topic[w.split]) else None)
+    carries = topic["device"] or (
+        AMOUNTS
+        if any("{{AMOUNT}}" in t for t in topic[w.split])
+        else DATES
+        if any("{{DATE}}" in t for t in topic[w.split])
+        else None
+    )
     return carries is None or carries in w.devices
 
 

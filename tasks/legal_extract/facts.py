@@ -78,14 +78,26 @@ def draw_name(rng: random.Random, names: Mapping[str, Any]) -> str:
     return f"{rng.choice(names['stems'])}{trade} {rng.choice(names['suffixes'])}"
 
 
-def draw_parties(rng: random.Random, kind: str, roles: tuple[str, str], names: Mapping[str, Any], many: bool) -> tuple[tuple[str, str], ...]:
+def draw_parties(
+    rng: random.Random, kind: str, roles: tuple[str, str], names: Mapping[str, Any], many: bool
+) -> tuple[tuple[str, str], ...]:
     """Two parties, three to five where the document is one of many; never the same name twice."""
     parties: list[tuple[str, str]] = []
-    extra = ["Guarantor", "Co-Obligor", "Security Trustee", "Parent"] if kind in ("loan", "lease") else ["Guarantor", "Parent", "Affiliate Party", "Sponsor"]
+    extra = (
+        ["Guarantor", "Co-Obligor", "Security Trustee", "Parent"]
+        if kind in ("loan", "lease")
+        else ["Guarantor", "Parent", "Affiliate Party", "Sponsor"]
+    )
     wanted = [*roles, *(rng.sample(extra, rng.choice([1, 1, 2, 3])) if many else ())]
     for role in wanted:
         while True:
-            person = kind == "employment" and role == roles[1] or kind == "consulting" and role == roles[0] and rng.random() < 0.4
+            person = (
+                kind == "employment"
+                and role == roles[1]
+                or kind == "consulting"
+                and role == roles[0]
+                and rng.random() < 0.4
+            )
             name = draw_person(rng, names) if person else draw_name(rng, names)
             if name.split()[0] not in {n.split()[0] for n, _ in parties}:
                 break

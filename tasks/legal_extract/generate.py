@@ -26,8 +26,14 @@ from .values import Style, add_months, show_date, show_days, show_money, show_mo
 GENERATOR_VERSION = "1"
 FOLDER = Path(__file__).parent / "clauses"
 SLOT = re.compile(r"\{\{([A-Z0-9_]+)\}\}")
-EFFECTIVE_NAMES = {"dev": ["Effective Date", "Commencement Date"], "test": ["Start Date", "Operative Date", "Inception Date", "Date of Effect"]}
-SCHEDULES = {"dev": ["Schedule 1", "the Key Terms"], "test": ["Annex A", "the Particulars", "Appendix 2", "the Data Sheet"]}
+EFFECTIVE_NAMES = {
+    "dev": ["Effective Date", "Commencement Date"],
+    "test": ["Start Date", "Operative Date", "Inception Date", "Date of Effect"],
+}
+SCHEDULES = {
+    "dev": ["Schedule 1", "the Key Terms"],
+    "test": ["Annex A", "the Particulars", "Appendix 2", "the Data Sheet"],
+}
 HARD = {"amendment", "defined_elsewhere", "relative_date", "ocr_noise", "foreign_format"}
 AMENDABLE = ("term", "amount", "notice", "paydays", "cap", "law", "survival", "renewal")
 
@@ -40,7 +46,9 @@ def bank() -> dict[str, Any]:
     for path in sorted(FOLDER.glob("*.yaml")):
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         if path.stem in ("fields", "devices", "amendments"):
-            ways |= {key: {split: text.strip().split("\n") for split, text in value.items()} for key, value in data.items()}
+            ways |= {
+                key: {split: text.strip().split("\n") for split, text in value.items()} for key, value in data.items()
+            }
         elif isinstance(data, list):
             topics += [{**topic, "scope": path.stem.startswith("scope_")} for topic in data]
     load = {name: yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("names", "types")}
@@ -81,7 +89,9 @@ class Writer:
         self.per = rng.choice(self.type.get("per", [""]))
         self.facts = self._facts()
         hard = bool(self.devices & HARD)
-        self.style: Style = style(rng, foreign="foreign_format" in self.devices, hard=hard, currency=self.facts.currency)
+        self.style: Style = style(
+            rng, foreign="foreign_format" in self.devices, hard=hard, currency=self.facts.currency
+        )
         self.amended = self._amended()
         self.schedule_name = rng.choice(SCHEDULES[self.split])
         self.formula = self._formula()
@@ -94,7 +104,13 @@ class Writer:
         self.start = self._start()
         effective = self._effective(signed)
         self.term_way = self._term_way(effective is None)
-        months = None if self.term_way is None else 0 if self.term_way == "indefinite" else rng.choice([12, 24, 24, 36, 36, 48, 60, 84, 18, 30, 6])
+        months = (
+            None
+            if self.term_way is None
+            else 0
+            if self.term_way == "indefinite"
+            else rng.choice([12, 24, 24, 36, 36, 48, 60, 84, 18, 30, 6])
+        )
         if self.term_way in ("anniversary", "contract_year"):
             months = rng.choice([12, 24, 36, 48, 60])
         currency = rng.choice(["EUR", "CHF"]) if "foreign_format" in self.devices else rng.choice(f.CURRENCIES)
@@ -111,8 +127,12 @@ class Writer:
             law=None if "law" in absent else rng.choice(self.names["laws"]),
             price=price,
             currency=currency,
-            paydays=rng.choice([7, 10, 14, 15, 20, 30, 30, 45, 60, 75, 90]) if invoiced and "paydays" not in absent else None,
-            notice=None if "notice" in absent and months != 0 else rng.choice([14, 15, 20, 30, 30, 45, 60, 90, 120, 180]),
+            paydays=rng.choice([7, 10, 14, 15, 20, 30, 30, 45, 60, 75, 90])
+            if invoiced and "paydays" not in absent
+            else None,
+            notice=None
+            if "notice" in absent and months != 0
+            else rng.choice([14, 15, 20, 30, 30, 45, 60, 90, 120, 180]),
             renewal=None if "renewal" in absent or not months else rng.random() < 0.5,
             cap=None if "cap" in absent or kind in ("employment", "loan") else f.draw_money(rng, 20000, 5000000),
             survival=None if "survival" in absent else rng.choice([0, 12, 24, 24, 36, 36, 60, 84, 18]),
@@ -153,8 +173,20 @@ class Writer:
         x, rng = self.facts, self.rng
         old: dict[str, Any] = {"term": self._other_months(x.months), "survival": self._other_months(x.survival)}
         old |= {"amount": self._near(x.price), "cap": self._near(x.cap), "law": self._other_law()}
-        old |= {"notice": self._other_days(x.notice), "paydays": self._other_days(x.paydays), "renewal": x.renewal is not None and not x.renewal}
-        said = {"term": x.months, "survival": x.survival, "amount": x.price, "cap": x.cap, "law": x.law, "notice": x.notice, "paydays": x.paydays}
+        old |= {
+            "notice": self._other_days(x.notice),
+            "paydays": self._other_days(x.paydays),
+            "renewal": x.renewal is not None and not x.renewal,
+        }
+        said = {
+            "term": x.months,
+            "survival": x.survival,
+            "amount": x.price,
+            "cap": x.cap,
+            "law": x.law,
+            "notice": x.notice,
+            "paydays": x.paydays,
+        }
         usable = [name for name in AMENDABLE if said.get(name) or name == "renewal" and x.renewal is not None]
         chosen = rng.sample(usable, min(len(usable), rng.choice([2, 3, 3, 4])))
         return {name: old[name] for name in chosen}
@@ -177,21 +209,37 @@ class Writer:
 
     def fill(self, text: str, **slots: str) -> str:
         """Replace every slot; a value is put in as it is, whatever it holds."""
-        return SLOT.sub(lambda hit: slots[hit[1]] if hit[1] in slots else self._slot(hit[1]), text)
+        filled = SLOT.sub(lambda hit: slots[hit[1]] if hit[1] in slots else self._slot(hit[1]), text)
+        return re.sub(r"\b([Aa]) (?=[AEIO][a-z])", r"\1n ", filled)
 
     def _slot(self, name: str) -> str:
         x, rng = self.facts, self.rng
         payer = self.roles["AB".index(self.type["payer"] or "B")]
-        fixed = {"A": self.roles[0], "B": self.roles[1], "EFFNAME": self.eff_name, "FEE": self.fee, "PER": self.per, "TITLE": x.title}
+        fixed = {
+            "A": self.roles[0],
+            "B": self.roles[1],
+            "EFFNAME": self.eff_name,
+            "FEE": self.fee,
+            "PER": self.per,
+            "TITLE": x.title,
+        }
         fixed |= {"PAYER": payer, "PAYEE": next(role for role in self.roles if role != payer)}
         if name in fixed:
             return fixed[name]
         if name in ("DATE", "XDATE"):
-            return self.date(x.signed - timedelta(days=rng.randint(40, 900)) if rng.random() < 0.7 else x.signed + timedelta(days=rng.randint(200, 2000)))
+            return self.date(
+                x.signed - timedelta(days=rng.randint(40, 900))
+                if rng.random() < 0.7
+                else x.signed + timedelta(days=rng.randint(200, 2000))
+            )
         if name in ("AMOUNT", "XMONEY", "XMONEY2", "XMONEY3"):
             return self.money(self._near(x.price or Decimal(50000)))
         if name == "XFOREIGN":
-            return show_money(self._near(x.price or Decimal(50000)), rng.choice([c for c in ("USD", "EUR", "GBP") if c != x.currency]), "code")
+            return show_money(
+                self._near(x.price or Decimal(50000)),
+                rng.choice([c for c in ("USD", "EUR", "GBP") if c != x.currency]),
+                "code",
+            )
         if name in ("DAYS", "XDAYS", "XDAYS2"):
             days = self._other_days(x.notice if rng.random() < 0.5 else x.paydays)
             return str(days) if name == "DAYS" else show_days(days, self.style.counts)
@@ -226,10 +274,22 @@ class Writer:
         return value.quantize(Decimal(1)) if value >= 10 else value
 
     def _other_days(self, days: int | None) -> int:
-        return self.rng.choice([n for n in (5, 7, 10, 14, 15, 20, 21, 30, 45, 60, 90, 120, 180) if n not in (days, self.facts.notice, self.facts.paydays)])
+        return self.rng.choice(
+            [
+                n
+                for n in (5, 7, 10, 14, 15, 20, 21, 30, 45, 60, 90, 120, 180)
+                if n not in (days, self.facts.notice, self.facts.paydays)
+            ]
+        )
 
     def _other_months(self, months: int | None) -> int:
-        return self.rng.choice([n for n in (6, 12, 18, 24, 36, 48, 60, 84, 120) if n not in (months, self.facts.months, self.facts.survival)])
+        return self.rng.choice(
+            [
+                n
+                for n in (6, 12, 18, 24, 36, 48, 60, 84, 120)
+                if n not in (months, self.facts.months, self.facts.survival)
+            ]
+        )
 
     def _other_law(self) -> str:
         return str(self.rng.choice([law for law in self.names["laws"] if law != self.facts.law]))
@@ -248,10 +308,14 @@ class Writer:
 
         text = assemble(self, write(self))
         if "ocr_noise" in self.devices:
-            keep = [self.facts.title, self.facts.title.upper(), *(p for party in self.facts.parties for p in party), *self.names["laws"]]
+            keep = [
+                self.facts.title,
+                self.facts.title.upper(),
+                *(p for party in self.facts.parties for p in party),
+                *self.names["laws"],
+            ]
             text = scanned(text, self.rng, [*keep, *re.findall(r"[$€£]?\d[\d.,]*\d(?:\s?[€])?|\d", text)])
         hard = len(self.devices) > 1 or bool(self.devices & HARD)
         tags = (self.kind, *sorted(self.devices), "complex" if hard else "simple")
         name = f"legal-{self.split}-{self.index:06d}"
         return Sample(id=name, inputs={"text": text}, target=self.facts.gold(), tags=tags)
-

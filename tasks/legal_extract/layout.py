@@ -18,16 +18,33 @@ STYLES = {
         ("[{n}] {H}", "paragraph {n}"),
     ],
 }
-HEADS = {"dev": ["{T}", "{t}\n\n(the \"Agreement\")"], "test": ["{T}\n{line}", "- {t} -", "{t}", "Document: {t}", "{line}\n{T}\n{line}"]}
+HEADS = {
+    "dev": ["{T}", '{t}\n\n(the "Agreement")'],
+    "test": ["{T}\n{line}", "- {t} -", "{t}", "Document: {t}", "{line}\n{T}\n{line}"],
+}
 SIGNED = {
     "dev": ["IN WITNESS WHEREOF the parties have signed this Agreement.", "Signed by the parties:"],
-    "test": ["The parties put their signatures below.", "So agreed, and signed in as many originals as there are parties:", "Signature page", "For and on behalf of the parties:"],
+    "test": [
+        "The parties put their signatures below.",
+        "So agreed, and signed in as many originals as there are parties:",
+        "Signature page",
+        "For and on behalf of the parties:",
+    ],
 }
 PARTY = {
     "dev": ['{name} ("{role}")', '{name} (the "{role}")'],
-    "test": ['{name}, hereafter the "{role}"', '{name} (in this document: "{role}")', '{name} - the "{role}" -', '{name} (as "{role}")'],
+    "test": [
+        '{name}, hereafter the "{role}"',
+        '{name} (in this document: "{role}")',
+        '{name} - the "{role}" -',
+        '{name} (as "{role}")',
+    ],
 }
-AMENDMENT = {"dev": ["Amendment No. 1", "Special Conditions"], "test": ["FIRST AMENDMENT", "Addendum no. 1", "Rider", "Deed of Variation", "Particular Conditions"]}
+AMENDMENT = {
+    "dev": ["Amendment No. 1", "Special Conditions"],
+    "test": ["FIRST AMENDMENT", "Addendum no. 1", "Rider", "Deed of Variation", "Particular Conditions"],
+}
+EXTRA = {"dev": ("Contact person", "Place of performance"), "test": ("To be contacted", "Where the work is done")}
 RIDERS = {"Special Conditions", "Rider", "Particular Conditions"}
 
 
@@ -86,7 +103,11 @@ def _signatures(w: "Writer") -> str:
     lines = [str(w.rng.choice(SIGNED[w.split]))]
     dated = w.start == "last_signature"
     for i, (name, role) in enumerate(w.facts.parties):
-        day: Any = w.later if dated and i == len(w.facts.parties) - 1 else w.facts.signed + timedelta(days=min(i, 1) if dated else 0)
+        day: Any = (
+            w.later
+            if dated and i == len(w.facts.parties) - 1
+            else w.facts.signed + timedelta(days=min(i, 1) if dated else 0)
+        )
         date = f"  Date: {w.date(day)}" if dated or w.rng.random() < 0.15 else ""
         lines.append(f"{name} ({role})  ____________________{date}")
     return "\n".join(lines)
@@ -97,7 +118,8 @@ def _schedule(w: "Writer") -> str:
     if not w.terms:
         return ""
     rows = [f"{i}. {label}: {value}" for i, (label, value) in enumerate(w.terms, 1)]
-    extra = [f"{len(rows) + 1}. Contact person: {w._slot('PERSON')}", f"{len(rows) + 2}. Place of performance: {w._slot('CITY')}"]
+    person, city = EXTRA[w.split]
+    extra = [f"{len(rows) + 1}. {person}: {w._slot('PERSON')}", f"{len(rows) + 2}. {city}: {w._slot('CITY')}"]
     return "\n".join([w.schedule_name, *rows, *extra])
 
 
@@ -118,6 +140,22 @@ def _change(w: "Writer", name: str, old: Any, where: str) -> str:
     x = w.facts
     if name == "renewal":
         return w.say(f"amend.renewal_{str(x.renewal).lower()}", WHERE=where)
-    show = {"term": w.months, "survival": w.months, "amount": w.money, "cap": w.money, "notice": w.days, "paydays": w.days, "law": str}[name]
-    new = {"term": x.months, "survival": x.survival, "amount": x.price, "cap": x.cap, "notice": x.notice, "paydays": x.paydays, "law": x.law}[name]
+    show = {
+        "term": w.months,
+        "survival": w.months,
+        "amount": w.money,
+        "cap": w.money,
+        "notice": w.days,
+        "paydays": w.days,
+        "law": str,
+    }[name]
+    new = {
+        "term": x.months,
+        "survival": x.survival,
+        "amount": x.price,
+        "cap": x.cap,
+        "notice": x.notice,
+        "paydays": x.paydays,
+        "law": x.law,
+    }[name]
     return w.say(f"amend.{name}", WHERE=where, OLD=show(old), NEW=show(new))  # type: ignore[operator]

@@ -10,7 +10,9 @@ DIGITS = {"0": "O", "1": "l"}
 
 def scanned(text: str, rng: random.Random, keep: Sequence[str]) -> str:
     """The text as a poor scan gives it. Of the phrases in `keep` nothing changes but a 0 or 1 that looks like a letter."""
-    pattern = re.compile("|".join(re.escape(phrase) for phrase in sorted(set(keep), key=len, reverse=True) if phrase) or r"(?!)")
+    pattern = re.compile(
+        "|".join(re.escape(phrase) for phrase in sorted(set(keep), key=len, reverse=True) if phrase) or r"(?!)"
+    )
     pieces: list[str] = []
     at = 0
     for found in pattern.finditer(text):
@@ -50,6 +52,9 @@ def _paged(text: str, rng: random.Random) -> str:
         out.append(line)
         since += len(line)
         if since > 2200 and not line:
-            out += [rng.choice([f"- {page} -", f"Page {page}", f"{page} | P a g e"]), rng.choice(["CONFIDENTIAL", "execution copy", ""])]
+            out += [
+                rng.choice([f"- {page} -", f"Page {page}", f"{page} | P a g e"]),
+                rng.choice(["CONFIDENTIAL", "execution copy", ""]),
+            ]
             page, since = page + 1, 0
     return "\n".join(out)

@@ -27,13 +27,17 @@ class Style:
 def style(rng: random.Random, *, foreign: bool, hard: bool, currency: str) -> Style:
     """Usual formats for simple documents, any for hard ones, German or French ones for foreign ones."""
     if foreign:
-        return Style(dates=rng.choice(["de", "fr"]), money=rng.choice(["comma", "space"]), counts=rng.choice(["both", "figure"]))
+        return Style(
+            dates=rng.choice(["de", "fr"]), money=rng.choice(["comma", "space"]), counts=rng.choice(["both", "figure"])
+        )
     us = currency == "USD"
     dates = ["us", "us", "nth"] if us else ["uk", "uk", "nth"]
     money = ["symbol", "symbol", "code"]
     if hard:
         dates, money = [*dates, "iso", "short"], [*money, "words", "million", "behind"]
-    return Style(dates=rng.choice(dates), money=rng.choice(money), counts=rng.choice(["both", "both", "word", "figure"]))
+    return Style(
+        dates=rng.choice(dates), money=rng.choice(money), counts=rng.choice(["both", "both", "word", "figure"])
+    )
 
 
 def show_date(day: date, how: str) -> str:
