@@ -187,7 +187,7 @@ class Writer:
             "notice": x.notice,
             "paydays": x.paydays,
         }
-        usable = [name for name in AMENDABLE if said.get(name) or name == "renewal" and x.renewal is not None]
+        usable = [name for name in AMENDABLE if said.get(name) or (name == "renewal" and x.renewal is not None)]
         chosen = rng.sample(usable, min(len(usable), rng.choice([2, 3, 3, 4])))
         return {name: old[name] for name in chosen}
 

@@ -94,7 +94,7 @@ def _preamble(w: "Writer") -> str:
     slots = {"PARTIES": f"{', '.join(named[:-1])} and {named[-1]}", "SIGNED": w.date(w.facts.signed)}
     if w.start == "dated":
         return w.say("preamble.dated", EFF=w.date(w.facts.effective), **slots)
-    if w.start in ("after_days", "first_of_month") or w.start != "last_signature" and w.rng.random() < 0.5:
+    if w.start in ("after_days", "first_of_month") or (w.start != "last_signature" and w.rng.random() < 0.5):
         return w.say("preamble.signed", **slots)
     return w.say("preamble.plain", **slots)
 
