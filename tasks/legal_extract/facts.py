@@ -91,12 +91,8 @@ def draw_parties(
     wanted = [*roles, *(rng.sample(extra, rng.choice([1, 1, 2, 3])) if many else ())]
     for role in wanted:
         while True:
-            person = (
-                (kind == "employment"
-                and role == roles[1])
-                or (kind == "consulting"
-                and role == roles[0]
-                and rng.random() < 0.4)
+            person = (kind == "employment" and role == roles[1]) or (
+                kind == "consulting" and role == roles[0] and rng.random() < 0.4
             )
             name = draw_person(rng, names) if person else draw_name(rng, names)
             if name.split()[0] not in {n.split()[0] for n, _ in parties}:
