@@ -47,10 +47,11 @@ def _first_object(text: str) -> dict[str, Any] | None:
         if at < 0:
             return None
         try:
-            value, _ = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, dict) and value:
+        part_of_another = text[end : end + 20].lstrip()[:1] in (",", "]", "}")  # whose own braces are cut or broken
+        if isinstance(value, dict) and value and not part_of_another:
             return value
     return None
 
