@@ -69,9 +69,9 @@ def ratio_bootstrap(
 
 
 def _ratios(numerator: Array, denominator: Array, draws: int, seed: int) -> Array:
-    """One ratio per resample, in blocks that stay below some 40 MB however many documents there are."""
+    """One ratio per resample, in blocks that stay below some 10 MB however many documents there are."""
     random, n = np.random.default_rng(seed), len(numerator)
-    block = max(1, min(draws, 5_000_000 // n))
+    block = max(1, min(draws, 500_000 // n))
     pairs = np.stack([numerator, denominator], axis=1)
     found = []
     for start in range(0, draws, block):

@@ -99,9 +99,12 @@ class RunFolder:
 
     def content_hash(self) -> str:
         """Hash of what was answered, whatever the order: the sum of the hashes of every key and request."""
-        total = 0
-        for record in answered(self.path).values():
-            total += int(stable_hash([record.sample_id, record.repeat, record.request_hash]), 16)
+        kept: dict[tuple[str, int], tuple[bool, int]] = {}
+        for record in records(self.path):
+            key, good = (record.sample_id, record.repeat), record.answer is not None
+            if good or not kept.get(key, (False, 0))[0]:
+                kept[key] = good, int(stable_hash([*key, record.request_hash]), 16)
+        total = sum(value for _, value in kept.values())
         return f"{total % 2**64:016x}"
 
     def write(self, name: str, value: Mapping[str, Any] | str) -> None:
