@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 Array = NDArray[np.float64]
+LEAST_FOR_BOOTSTRAP = 5
+"""Fewer documents than this say nothing of their spread: no interval is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def ratio_bootstrap(
     if n == 0 or whole == 0:
         return Estimate(math.nan, math.nan, math.nan, n)
     value = float(numerator.sum() / whole)
+    if n < LEAST_FOR_BOOTSTRAP:
+        return Estimate(value, math.nan, math.nan, n)
     low, high = np.quantile(_ratios(numerator, denominator, draws, seed), [0.5 - level / 2, 0.5 + level / 2])
     if low == high and value in (0.0, 1.0):
         edge = wilson(n * value, n, level=level)

@@ -24,6 +24,7 @@ def test_a_run_is_stored_whole(project: Path, capsys: pytest.CaptureFixture[str]
     assert main(RUN) == 0
     (folder,) = runs(project)
     assert {p.name for p in folder.iterdir()} >= {"manifest.json", "config.yaml", "records.jsonl", "summary.json"}
+    assert {p.name for p in project.iterdir()} == {"configs", "docs.jsonl", "results", "tasks"}, "nothing else is left"
     assert ":" not in folder.name and str(folder.name) in capsys.readouterr().out
     summary = store.read_json(folder / "summary.json")
     assert summary["n"] == 40 and summary["quality"]["f1"]["value"] == 1.0 and summary["failed"] == 0

@@ -62,3 +62,8 @@ def test_ratio_bootstrap_covers() -> None:
 def test_a_perfect_score_keeps_an_interval() -> None:
     found = ratio_bootstrap(np.ones(40), np.ones(40))
     assert found.value == found.high == 1.0 and found.low == pytest.approx(wilson(40, 40).low)
+
+
+def test_four_documents_have_no_interval() -> None:
+    found = ratio_bootstrap(np.array([1.0, 0, 1, 1]), np.ones(4))
+    assert found.value == 0.75 and math.isnan(found.low)

@@ -1,0 +1,52 @@
+"""Every root composes with every option of its groups, and validates."""
+
+from pathlib import Path
+
+import pytest
+
+from evals import catalog, cli
+from evals.commands import build
+from evals.commands.settings import COMMANDS, RunSettings
+
+GROUPS = ("task", "model", "machine")
+
+
+def composed(word: str, *words: str) -> object:
+    found: list[object] = []
+    cli._through_hydra(word, list(words), lambda plain: found.append(cli.validated(word, plain)))
+    return found[0]
+
+
+@pytest.mark.parametrize("word", [word for word in COMMANDS if word != "score"])
+def test_every_root_composes(word: str) -> None:
+    assert type(composed(word)) is COMMANDS[word]
+
+
+def test_the_score_root_composes() -> None:
+    assert composed("score", "predictions=x.jsonl") is not None
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in catalog.options(group)])
+def test_every_option_composes_and_its_keys_are_known(group: str, name: str) -> None:
+    settings = composed("run", f"{group}={name}")
+    assert isinstance(settings, RunSettings) and settings.__dict__[group]["name"] == name
+    if group == "model":
+        target = build.resolve(settings.model["_target_"])
+        options = {key: value for key, value in settings.model.items() if key not in build.SPEC}
+        if "quants" in settings.model:
+            options["path"] = "weights.gguf"
+        build.checked(target, options, "model")
+        assert build.option_name(settings) == name
+    if group == "task":
+        build.checked(build.type_of_task(name), {k: v for k, v in settings.task.items() if k != "name"}, "task")
+
+
+def test_defaults_stand_in_one_place_only() -> None:
+    """The YAML of `run` repeats the defaults of `RunSettings` for its readers: the two must agree."""
+    import yaml
+
+    root = yaml.safe_load((Path(catalog.shipped()) / "configs" / "run.yaml").read_text())
+    fields = RunSettings.__dataclass_fields__
+    assert {key: fields[key].default for key in root if key != "defaults"} == {
+        k: v for k, v in root.items() if k != "defaults"
+    }
