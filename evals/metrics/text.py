@@ -1,134 +1,123 @@
-"""Text as it is compared: folding, words, token overlap, and the guard of negations and numbers for spans.
-
-Every function is linear in the length of its input and none raises on arbitrary text.
-"""
+"""Token overlap, the guard against a lost `not` or a changed number, and grounding: is the value in the source?"""
 
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
-from evals.metrics.numbers import NUMBER_WORDS, ORDINAL_WORDS, spelled, to_decimal
+from evals.metrics import dates
+from evals.metrics.dates import Ambiguous
+from evals.metrics.normalise import Money, Unparsed, folded, normalise
+from evals.metrics.numbers import UNITS, ascii_digits, grouped
 
+_TOKEN = re.compile(r"\w+")
+_NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|none|without|cannot|unless|except|nothing)\b|n't\b")
+_NUMBER = re.compile(r"\d[\d.,' \u00a0\u202f]*\d|\d")
 SPAN_OVERLAP = 0.5
-"""Least token Jaccard at which two spans can be the same."""
-
-_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-")
-_QUOTES = {ord("\u2019"): "'", ord("\u2018"): "'", ord("\u00b4"): "'", ord("\u02bc"): "'", ord("`"): "'"}
-_QUOTES |= dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb"), '"')
-_SHAPES = _DASHES | _QUOTES | {ord("\u066b"): ".", ord("\u066c"): ","}
 
 
-class _Words(dict[int, str]):
-    """Translation table that turns text into words: learns each character once."""
-
-    def __missing__(self, code: int) -> str:
-        char = chr(code)
-        keep = char.isalnum() or unicodedata.category(char) in ("Mn", "Mc", "Sc")
-        self[code] = char if keep else " "
-        return self[code]
+def token_jaccard_score(a: str, b: str) -> float:
+    """Share of distinct tokens that two texts have in common, in 0..1."""
+    left, right = set(_TOKEN.findall(folded(a))), set(_TOKEN.findall(folded(b)))
+    return len(left & right) / len(left | right) if left or right else 1.0
 
 
-_WORDS = _Words({ord("."): "", ord("'"): "", ord("&"): " and "})
+def same_span(gold: str, answer: str) -> tuple[bool, str | None]:
+    """Overlap of at least one half, and no negation or number of difference; and why not."""
+    if token_jaccard_score(gold, answer) < SPAN_OVERLAP:
+        return False, None
+    if sorted(_NEGATION.findall(folded(gold))) != sorted(_NEGATION.findall(folded(answer))):
+        return False, "negation differs"
+    if _numbers_in(gold) != _numbers_in(answer):
+        return False, "number differs"
+    return True, None
 
 
-def fold(text: str) -> str:
-    """Casefolded NFKC with plain quotes, dashes and ASCII digits, without control and direction marks."""
-    if text.isascii():
-        return text.lower()
-    kept = "".join(char for char in text.translate(_SHAPES) if unicodedata.category(char) != "Cf")
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", kept).casefold())
-    return "".join(map(_plain_digit, folded))
+def _numbers_in(text: str) -> frozenset[Decimal]:
+    found = (grouped(hit.strip(" .,'")) for hit in _NUMBER.findall(ascii_digits(text)))
+    return frozenset(value for value in found if value is not None)
 
 
-def _plain_digit(char: str) -> str:
-    if char < "\x80":
-        return char
-    digit = unicodedata.decimal(char, None)
-    return char if digit is None else str(digit)
+class Source:
+    """A document to look values up in; its numbers and words are read once, when first asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._folded: str | None = None
+        self._plain: str | None = None
+        self._numbers: set[Decimal] | None = None
+
+    def grounds(self, value: Any, kind: str) -> bool | None:
+        """Does the value, or its normal form, occur? `None` where that cannot be checked."""
+        if kind in ("bool", "enum") or isinstance(value, bool) or not isinstance(value, str | int | float):
+            return None
+        form = normalise(value, kind)
+        if form is None:
+            return None
+        if kind == "name" and isinstance(form, str):
+            return f" {form} " in self.plain
+        if isinstance(value, str) and folded(value) in self.folded:
+            return True
+        if isinstance(form, date):
+            return self.dates_of(form)
+        if isinstance(form, Money):
+            return abs(form.amount) in self.numbers
+        if isinstance(form, Decimal):
+            return form in self.numbers or form * 100 in self.numbers
+        if isinstance(form, tuple) and kind == "duration":
+            return all(self._counts(unit, count) for unit, count in form)
+        return None if isinstance(form, Ambiguous) else False if isinstance(form, Unparsed | str) else None
+
+    def _counts(self, unit: str, count: Decimal) -> bool:
+        factors = (1, 12, 3) if unit == "months" else (1, 7)
+        return any(count / factor in self.numbers for factor in factors)
+
+    @property
+    def folded(self) -> str:
+        """The text, folded."""
+        if self._folded is None:
+            self._folded = folded(self.text)
+        return self._folded
+
+    @property
+    def plain(self) -> str:
+        """The words alone, with a space at both ends."""
+        if self._plain is None:
+            text = re.sub(r"(?<=\b\w)\.(?=\w\b)|['\u2019`]", "", self.folded.replace("&", " and "))
+            self._plain = f" {' '.join(_TOKEN.findall(text))} "
+        return self._plain
+
+    @property
+    def numbers(self) -> set[Decimal]:
+        """Every number in digits, with its millions where it is followed by them, and single number words."""
+        if self._numbers is None:
+            found: set[Decimal] = set()
+            pieces = {piece for hit in _NUMBER.findall(self.folded) for piece in (hit, hit.split(" ")[0])}
+            for piece in pieces:
+                if (value := grouped(piece.strip(" .,'"))) is not None:
+                    found |= {value, value * 1000, value * 10**6} if value < 10**6 else {value}
+            found |= {Decimal(UNITS[word]) for word in UNITS.keys() & set(_TOKEN.findall(self.folded)) if len(word) > 2}
+            self._numbers = found
+        return self._numbers
+
+    def dates_of(self, wanted: date) -> bool:
+        """Does the text write this date, in either reading of an ambiguous one? Only near its year is looked."""
+        year, at = str(wanted.year), -1
+        while (at := self.folded.find(year, at + 1)) >= 0:
+            for hit in DATES.finditer(self.folded, max(at - 30, 0), at + 12):
+                found = dates.parse_date(hit[0])
+                if wanted == found or (isinstance(found, Ambiguous) and wanted in found.readings):
+                    return True
+        return False
 
 
-def squeeze(text: str) -> str:
-    """Folded text with every run of white space made one blank."""
-    return " ".join(fold(text).split())
-
-
-def words(text: str) -> str:
-    """Folded words joined by single blanks: full stops and apostrophes vanish, other punctuation parts words."""
-    return " ".join(fold(text).translate(_WORDS).split())
-
-
-def tokens(text: str) -> list[str]:
-    """The words of a text, in order."""
-    return words(text).split()
-
-
-def jaccard(left: Iterable[str], right: Iterable[str]) -> float:
-    """Shared tokens over all tokens, counted as sets; two empty texts share nothing."""
-    a, b = set(left), set(right)
-    union = len(a | b)
-    return len(a & b) / union if union else 0.0
-
-
-_NEGATIONS = frozenset(
-    "not no never nor neither without none nothing nobody nowhere cannot except unless excluding nicht kein keine "
-    "keinen keiner keinem ohne nie niemals pas jamais aucun aucune sans nunca sin ningun ninguna non senza mai".split()
+DATES = re.compile(
+    rf"{dates.DAY_FIRST.pattern}|{dates.MONTH_FIRST.pattern}|\b\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}\b|\b\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{4}}\b"
 )
-_SHORT = re.compile(r"\b(?:can't|cannot)\b|n't\b")
 
 
-def negations(text: str) -> Counter[str]:
-    """How often each word that denies or excepts occurs; `can't`, `cannot` and `don't` all count as `not`."""
-    plain = _SHORT.sub(" not ", fold(text))
-    return Counter(word for word in plain.translate(_WORDS).split() if word in _NEGATIONS)
-
-
-_FIGURE = re.compile(r"\d+(?:[.,']\d+)*")
-
-
-def numbers(text: str) -> frozenset[Decimal | str]:
-    """The numbers that a text names, in figures or English words; `thirty (30)` is one, a lone `one` is none."""
-    folded = fold(text)
-    found: set[Decimal | str] = set()
-    for match in _FIGURE.finditer(folded):
-        found.add(_figure(match[0]))
-    run: list[str] = []
-    for word in [*folded.translate(_WORDS).split(), ""]:
-        if word in NUMBER_WORDS or (run and word == "and"):
-            run.append(word)
-            continue
-        _close(run, found)
-        if word in ORDINAL_WORDS:
-            found.add(Decimal(ORDINAL_WORDS[word]))
-    return frozenset(found)
-
-
-def _figure(text: str) -> Decimal | str:
-    value = to_decimal(text)
-    return text if value is None else value
-
-
-def _close(run: list[str], found: set[Decimal | str]) -> None:
-    """Turn a finished run of number words into its number."""
-    while run and run[-1] == "and":
-        run.pop()
-    if run and run != ["one"]:
-        value = spelled(run)
-        found.add(" ".join(run) if value is None else value)
-    run.clear()
-
-
-def span_difference(gold: str, answer: str, *, overlap: float = SPAN_OVERLAP) -> str | None:
-    """Why two spans are not the same, `None` where they are.
-
-    A negation or a number that only one of them has makes them differ whatever their overlap.
-    """
-    if squeeze(gold) == squeeze(answer):
-        return None
-    if negations(gold) != negations(answer):
-        return "negation differs"
-    if numbers(gold) != numbers(answer):
-        return "number differs"
-    share = jaccard(tokens(gold), tokens(answer))
-    return None if share >= overlap else f"overlap {share:.2f}"
+@lru_cache(maxsize=64)
+def source_of(text: str) -> Source:
+    """The `Source` of a text, kept for the models that are scored on it in turn."""
+    return Source(text)
