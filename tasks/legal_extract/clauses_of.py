@@ -62,7 +62,7 @@ def _start(w: "Writer") -> Section:
         clauses = [w.say("absent.effective")]
     elif w.start == "ref":
         clauses = [w.say("ref.effective", SOURCE=_defined(w, w.eff_name, w.date(x.effective)))]
-    near = [w.say("near.effective") for _ in range(w.rng.choice([1, 2]))] if DATES in w.devices else []
+    near = w.say_some("near.effective", w.rng.choice([1, 2])) if DATES in w.devices else []
     return _section(w, "start", _with_near(w, clauses, near))
 
 
@@ -111,7 +111,7 @@ def _money(w: "Writer") -> Section | None:
     else:
         said = [w.say(way, PRICE=w.money(old.get("amount", x.price)))]
     if AMOUNTS in w.devices:
-        said = _with_near(w, said, [w.say("near.amount") for _ in range(w.rng.choice([1, 2, 2]))])
+        said = _with_near(w, said, w.say_some("near.amount", w.rng.choice([1, 2, 2])))
     if "multi_currency" in w.devices:
         said = _with_near(w, said, [w.say("near.currency")])
     days = old.get("paydays", x.paydays)
@@ -195,7 +195,7 @@ def _defined(w: "Writer", label: str, value: str) -> str:
 
 def _topics(w: "Writer") -> tuple[list[Section], list[Section]]:
     """Scope and boilerplate sections, drawn without replacement up to a log-normal length."""
-    wanted = min(max(int(w.rng.lognormvariate(6.3, 0.85)), 60), 5300)
+    wanted = min(max(int(w.rng.lognormvariate(6.3, 0.85)), 110), 5300)
     usable = [t for t in w.bank["topics"] if _fits(w, t)]
     scope = [t for t in usable if t["scope"]]
     common = [t for t in usable if not t["scope"]]

@@ -23,7 +23,7 @@ from .layout import Section, assemble
 from .noise import scanned
 from .values import Style, add_months, show_date, show_days, show_money, show_months, style
 
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 FOLDER = Path(__file__).parent / "clauses"
 SLOT = re.compile(r"\{\{([A-Z0-9_]+)\}\}")
 EFFECTIVE_NAMES = {
@@ -207,10 +207,14 @@ class Writer:
         """One wording of a way, its slots filled."""
         return self.fill(self.rng.choice(self.bank["ways"][way][self.split]), **slots)
 
+    def say_some(self, way: str, count: int) -> list[str]:
+        """So many different wordings of a way."""
+        return [self.fill(text) for text in self.rng.sample(self.bank["ways"][way][self.split], count)]
+
     def fill(self, text: str, **slots: str) -> str:
         """Replace every slot; a value is put in as it is, whatever it holds."""
         filled = SLOT.sub(lambda hit: slots[hit[1]] if hit[1] in slots else self._slot(hit[1]), text)
-        return re.sub(r"\b([Aa]) (?=[AEIO][a-z])", r"\1n ", filled)
+        return re.sub(r"\b([Aa]) (?=[AEIO][a-z])", r"\1n ", re.sub(r" +(?=[ ,.;])", "", filled))
 
     def _slot(self, name: str) -> str:
         x, rng = self.facts, self.rng
@@ -226,13 +230,13 @@ class Writer:
         fixed |= {"PAYER": payer, "PAYEE": next(role for role in self.roles if role != payer)}
         if name in fixed:
             return fixed[name]
-        if name in ("DATE", "XDATE"):
-            return self.date(
-                x.signed - timedelta(days=rng.randint(40, 900))
-                if rng.random() < 0.7
-                else x.signed + timedelta(days=rng.randint(200, 2000))
-            )
-        if name in ("AMOUNT", "XMONEY", "XMONEY2", "XMONEY3"):
+        if name in ("DATE", "PDATE"):
+            return self.date(x.signed - timedelta(days=rng.randint(40, 900)))
+        if name == "LDATE":
+            return self.date(x.signed + timedelta(days=rng.randint(200, 2000)))
+        if name == "XMONEY3":
+            return self.money((x.price or Decimal(50000)) * rng.randint(1, 4) // 100 or Decimal(40))
+        if name in ("AMOUNT", "XMONEY", "XMONEY2"):
             return self.money(self._near(x.price or Decimal(50000)))
         if name == "XFOREIGN":
             return show_money(
@@ -315,6 +319,8 @@ class Writer:
                 *self.names["laws"],
             ]
             text = scanned(text, self.rng, [*keep, *re.findall(r"[$€£]?\d[\d.,]*\d(?:\s?[€])?|\d", text)])
+        if not self.terms and not self.formula:
+            self.devices -= {"defined_elsewhere"}
         hard = len(self.devices) > 1 or bool(self.devices & HARD)
         tags = (self.kind, *sorted(self.devices), "complex" if hard else "simple")
         name = f"legal-{self.split}-{self.index:06d}"

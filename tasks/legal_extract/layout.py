@@ -128,7 +128,8 @@ def _amendment(w: "Writer", where: dict[str, str]) -> tuple[str, bool]:
         return "", True
     title = str(w.rng.choice(AMENDMENT[w.split]))
     rider = title in RIDERS
-    day = w.date(w.facts.signed + timedelta(days=w.rng.randint(90, 700)))
+    lasts = min((months for months in (w.amended.get("term"), w.facts.months) if months), default=24)
+    day = w.date((w.facts.effective or w.facts.signed) + timedelta(days=w.rng.randint(20, lasts * 29)))
     lines = [w.say("amend.rider" if rider else "amend.intro", XDATE=day)]
     for name, old in w.amended.items():
         lines.append(_change(w, name, old, where[name]))
