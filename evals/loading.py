@@ -14,7 +14,7 @@ import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from evals import catalog
 from evals.core import DataClass, Request, Sample, Score, stable_hash
@@ -48,6 +48,8 @@ class ExtractionTask:
     ) -> None:
         if split not in self.splits:
             raise ConfigError(f"split={split}: {self.name} has {', '.join(self.splits)}")
+        if max_chars is not None and max_chars < 1:
+            raise ConfigError(f"task.max_chars={max_chars} must be at least 1, or null for whole documents")
         self.split, self.path, self.seed = split, Path(path) if path else None, seed
         self.max_chars, self.truncate, self.data_class = max_chars, truncate, data_class
         self.settings: dict[str, Any] = {
@@ -215,6 +217,10 @@ def read_documents(path: Path, *, fields: Iterable[str], data_class: DataClass =
             raise DataError(f"{where}: target has the unknown field {strange[0]!r}{catalog.nearest(strange[0], known)}")
         if str(row["id"]) in seen:
             raise DataError(f"{where}: the id {str(row['id'])!r} occurs twice; ids must be unique")
+        if not isinstance(row.get("tags") or [], list):
+            raise DataError(f'{where}: tags must be a list, as in ["simple"]')
+        if (kind := row.get("data_class", data_class)) not in get_args(DataClass):
+            raise DataError(f"{where}: data_class {kind!r} is not known; known are {', '.join(get_args(DataClass))}")
         seen.add(str(row["id"]))
         yield Sample(
             id=str(row["id"]),
@@ -222,7 +228,7 @@ def read_documents(path: Path, *, fields: Iterable[str], data_class: DataClass =
             target=row["target"],
             tags=tuple(map(str, row.get("tags") or ())),
             group=row.get("group"),
-            data_class=row.get("data_class", data_class),
+            data_class=kind,
         )
     if not seen:
         raise DataError(f"{path} holds no documents")

@@ -56,9 +56,9 @@ def truncate(text: str, max_chars: int | None, how: Truncate) -> tuple[str, int]
     """The text cut to `max_chars` and how many characters were left out. `chunk` cuts nothing here."""
     if max_chars is None or len(text) <= max_chars or how == "chunk":
         return text, 0
-    if how == "head":
+    if how == "head" or max_chars < len(GAP) + 2:  # no room for both ends and the gap
         return text[:max_chars], len(text) - max_chars
-    room = max(max_chars - len(GAP), 2)
+    room = max_chars - len(GAP)
     head = (room * 2 + 2) // 3
     tail = room - head
     return text[:head] + GAP + text[len(text) - tail :], len(text) - room

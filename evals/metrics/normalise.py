@@ -100,7 +100,12 @@ SUFFIXES = [
     "lda",
     "mbh",
 ]
-_ALIAS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]|,?\s+(?:f/k/a|formerly known as|d/b/a|a/k/a)\s.*$", re.DOTALL)
+_ALIAS = re.compile(
+    r"\s*[(\[](?=[^()\[\]]*[\"\u201c\u201d\u201e']|\s*(?:the|each|together|collectively|hereinafter|hereafter|f/k/a|d/b/a|a/k/a)\b)[^()\[\]]*[)\]]"
+    r"|,?\s+(?:f/k/a|formerly known as|d/b/a|a/k/a)\s.*$",
+    re.DOTALL | re.IGNORECASE,
+)
+"""`("Acme")`, `(the "Buyer")`, `(hereinafter Buyer)`, `f/k/a ...`: not part of the name. `(UK)` is."""
 _DURATION = re.compile(
     r"([a-z\d.,\s\-]+?|[a-z\-\s]+\(\s*\d+\s*\))[\s\-]*(calendar |business )?(day|week|month|quarter|year|jahr|monat|mois|an)(?:s|e|en|n)?\b"
 )
@@ -238,6 +243,9 @@ def _currency(text: str) -> str | None:
 
 def _amount(text: str) -> Decimal | None:
     text = text.strip()
+    if text.startswith("-"):
+        inner = _amount(text[1:])
+        return None if inner is None else -inner
     if scaled := re.fullmatch(r"([\d.,' ]+)\s*([a-z]+)\.?", text):
         value, scale = grouped(scaled[1]), SCALES.get(scaled[2].rstrip("s")) or SHORT.get(scaled[2])
         return None if value is None or scale is None else value * scale

@@ -1,11 +1,10 @@
 """JSON out of a model's text. The text is untrusted: it is only ever parsed, and in linear time."""
 
 import json
-import re
+import math
 from dataclasses import dataclass
 from typing import Any
 
-_FENCE = re.compile(r"```[ \t]*(?:json|JSON)?[ \t]*\r?\n?(.*?)```", re.DOTALL)
 STARTS = 8
 """At how many opening braces the lenient reading is tried."""
 
@@ -27,20 +26,20 @@ class _NotJson(ValueError):
 def parse_object(text: str) -> Parsed:
     """The object that a text holds. Duplicate keys, NaN and Infinity are no strict JSON."""
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_finite)
         if isinstance(value, dict):
             return Parsed(value, True, True)
         return Parsed(None, False, False, f"JSON, but no object: {type(value).__name__}")
     except (ValueError, RecursionError) as error:
         strict_reason = str(error) if isinstance(error, _NotJson) else None
-    for candidate in [found[1] for found in _FENCE.finditer(text)][:STARTS] + [text]:
+    for candidate in text.split("```", 2 * STARTS)[1::2] + [text]:
         if (value := _first_object(candidate)) is not None:
             return Parsed(value, False, True, strict_reason or "text around the JSON")
     return Parsed(None, False, False, strict_reason or ("no JSON" if "{" not in text else "JSON is cut or broken"))
 
 
 def _first_object(text: str) -> dict[str, Any] | None:
-    decoder = json.JSONDecoder(parse_constant=_refused)
+    decoder = json.JSONDecoder(parse_constant=_refused, parse_float=_finite)
     at = -1
     for _ in range(STARTS):
         at = text.find("{", at + 1)
@@ -65,3 +64,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(name: str) -> Any:
     raise _NotJson(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _NotJson(f"{text} is too large a number")
+    return value

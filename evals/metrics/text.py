@@ -27,11 +27,15 @@ def same_span(gold: str, answer: str) -> tuple[bool, str | None]:
     """Overlap of at least one half, and no negation or number of difference; and why not."""
     if token_jaccard_score(gold, answer) < SPAN_OVERLAP:
         return False, None
-    if sorted(_NEGATION.findall(folded(gold))) != sorted(_NEGATION.findall(folded(answer))):
+    if _negations(gold) != _negations(answer):
         return False, "negation differs"
     if _numbers_in(gold) != _numbers_in(answer):
         return False, "number differs"
     return True, None
+
+
+def _negations(text: str) -> list[str]:
+    return sorted(_NEGATION.findall(re.sub(r"\bcan(?:no|')t\b|n't\b", " not", folded(text).replace("\u2019", "'"))))
 
 
 def _numbers_in(text: str) -> frozenset[Decimal]:

@@ -83,6 +83,7 @@ class LlamaCpp:
 
     def load(self) -> Mapping[str, Any]:
         """Check the file, load it, and say everything that answers or speed depend on."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve each other on a busy machine
         info = read_header(self.path)
         if self.chat and info.chat_template is None:
             raise ConfigError(f"{self.name}: {self.path} has no chat template (a base model?): set chat: false")

@@ -90,6 +90,10 @@ PAIRS = [
     ("text", "", None, True),
     ("text", "n/a", None, True),
     ("name", "None", None, True),
+    ("name", "Acme (UK) Ltd", "Acme Ltd", False),
+    ("name", "Acme Ltd", 'Acme Ltd (hereinafter the "Buyer")', True),
+    ("money", "USD -1000.00", "($1,000)", True),
+    ("number", 1, float("inf"), False),
 ]
 
 
@@ -107,6 +111,7 @@ def test_a_declared_day_order_settles_an_ambiguous_date() -> None:
 @pytest.mark.parametrize(
     ("gold", "answer", "right"),
     [
+        ("the Tenant cannot sublet the premises", "the Tenant can't sublet the premises", True),
         ("the Tenant may not sublet the premises", "the Tenant may sublet the premises", False),
         ("payment within 30 days of invoice", "payment within 60 days of invoice", False),
         ("payment within 30 days of invoice", "Payment, within 30 days of the invoice.", True),
@@ -164,7 +169,16 @@ def test_answers(text: str, strict: int, lenient: int, valid: int, exact: int) -
 
 
 @pytest.mark.parametrize(
-    "text", ["{" * 500_000, '{"a":' * 200_000, "```json" * 100_000, "9" * 1_000_000, '{"who": "' + "(" * 500_000 + '"}']
+    "text",
+    [
+        "{" * 500_000,
+        '{"a":' * 200_000,
+        "```json" * 100_000,
+        "9" * 1_000_000,
+        "```" + " " * 500_000,
+        '{"who": 1e400}',
+        '{"who": "' + "(" * 500_000 + '"}',
+    ],
 )
 def test_hostile_text_is_read_in_time(text: str) -> None:
     assert score_answer(GOLD, text, schema=NESTED).metrics["exact"] == 0
