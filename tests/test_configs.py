@@ -50,3 +50,13 @@ def test_defaults_stand_in_one_place_only() -> None:
     assert {key: fields[key].default for key in root if key != "defaults"} == {
         k: v for k, v in root.items() if k != "defaults"
     }
+
+
+@pytest.mark.parametrize("name", catalog.options("experiment"))
+def test_every_experiment_composes(name: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.shipped() / "configs")):
+        config = compose("run", [f"experiment={name}"])
+    settings = cli.validated("run", {key: value for key, value in dict(config).items() if key != "hydra"})
+    assert settings.limit is not None

@@ -10,25 +10,33 @@ Pair = tuple[int | None, int | None]
 
 
 def align(
-    gold: Sequence[Any], answer: Sequence[Any], score: Callable[[Any, Any], float], *, threshold: float
+    gold: Sequence[Any],
+    answer: Sequence[Any],
+    score: Callable[[Any, Any], float],
+    *,
+    threshold: float,
+    key: Callable[[Any], Any] = lambda item: item,
 ) -> list[Pair]:
     """(gold index, answer index) of every item; `None` on one side where an item has no partner.
 
-    Pairs that score below `threshold` are left unmatched. Source: Kuhn-Munkres, by scipy's linear_sum_assignment.
+    Pairs that score below `threshold` are left unmatched and count for nothing; `key` gives what items are put in order
+    by, so that ties fall alike however a value is written. Source: Kuhn-Munkres, by scipy's linear_sum_assignment.
     """
     if not gold or not answer:
         return [(i, None) for i in range(len(gold))] + [(None, j) for j in range(len(answer))]
-    rows, columns = _canonical(gold), _canonical(answer)
-    matrix = [[score(gold[i], answer[j]) for j in columns] for i in rows]
-    pairs: list[Pair] = [(rows[r], columns[c]) for r, c in _assignment(matrix) if matrix[r][c] >= threshold]
+    rows, columns = _canonical(gold, key), _canonical(answer, key)
+    scores = [[score(gold[i], answer[j]) for j in columns] for i in rows]
+    matrix = [[value if value >= threshold else 0.0 for value in row] for row in scores]
+    pairs: list[Pair] = [(rows[r], columns[c]) for r, c in _assignment(matrix) if scores[r][c] >= threshold]
     matched_gold, matched_answer = {i for i, _ in pairs}, {j for _, j in pairs}
     pairs += [(i, None) for i in range(len(gold)) if i not in matched_gold]
     pairs += [(None, j) for j in range(len(answer)) if j not in matched_answer]
     return sorted(pairs, key=lambda pair: (pair[0] is None, pair[0] or 0, pair[1] or 0))
 
 
-def _canonical(items: Sequence[Any]) -> list[int]:
-    return sorted(range(len(items)), key=lambda i: (stable_hash(items[i]), i))
+def _canonical(items: Sequence[Any], key: Callable[[Any], Any]) -> list[int]:
+    hashes = [stable_hash(key(item)) for item in items]
+    return sorted(range(len(items)), key=lambda i: (hashes[i], i))
 
 
 def _assignment(matrix: list[list[float]]) -> list[tuple[int, int]]:

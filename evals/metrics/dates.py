@@ -9,25 +9,33 @@ from evals.metrics.numbers import ascii_digits
 
 DayOrder = Literal["dmy", "mdy"]
 _NAMES = (
-    "january jan januar janvier enero gennaio",
-    "february feb februar février fevrier febrero febbraio",
-    "march mar märz maerz marz mars marzo mrz",
+    "january jan januar janvier enero gennaio janeiro januari jänner",
+    "february feb februar février fevrier febrero febbraio fevereiro februari",
+    "march mar märz maerz marz mars marzo mrz março marco maart",
     "april apr avril abril aprile",
-    "may mai mayo maggio",
-    "june jun juni juin junio giugno",
-    "july jul juli juillet julio luglio",
-    "august aug août aout agosto",
-    "september sep sept septembre septiembre settembre",
-    "october oct oktober okt octobre octubre ottobre",
-    "november nov novembre noviembre",
-    "december dec dezember dez décembre decembre diciembre dicembre",
+    "may mai mayo maggio maio mei",
+    "june jun juni juin junio giugno junho",
+    "july jul juli juillet julio luglio julho",
+    "august aug août aout agosto augustus",
+    "september sep sept septembre septiembre settembre setembro",
+    "october oct oktober okt octobre octubre ottobre outubro",
+    "november nov novembre noviembre novembro",
+    "december dec dezember dez décembre decembre diciembre dicembre dezembro",
 )
 MONTHS = {name: index for index, line in enumerate(_NAMES, 1) for name in line.split()}
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
-_DAY = r"(\d{1,2})\s?(?:st|nd|rd|th|er|º|ª|\.)?"
-_GLUE = r"(?:\s|,|\.|\bof\b|\bday\b|\bde\b|\bthe\b|\bin\b|\bdel\b)*"
+_DAY = r"(\d{1,2})\s?(?:st\b|nd\b|rd\b|th\b|er\b|\.?[oaº°]\b|\.)?"
+_GLUE = r"(?:\s|,|\.|-|/|\bof\b|\bday\b|\bde\b|\bthe\b|\bin\b|\bdel\b)*"
 DAY_FIRST = re.compile(rf"(?:the\s)?{_DAY}{_GLUE}({_MONTH})\b\.?{_GLUE}(\d{{4}}|\d{{2}})")
-MONTH_FIRST = re.compile(rf"({_MONTH})\b\.?\s*(?:the\s)?{_DAY}{_GLUE}(\d{{4}})")
+MONTH_FIRST = re.compile(rf"({_MONTH})\b\.?[\s\-/]*(?:the\s)?{_DAY}{_GLUE}(\d{{4}})")
+_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth twenty-first twenty-second twenty-third twenty-fourth "
+    "twenty-fifth twenty-sixth twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first"
+)
+ORDINALS = {word: str(day) for day, word in enumerate(_ORDINALS.split(), 1)}
+_ORDINAL = re.compile(rf"\b(?:{'|'.join(sorted(ORDINALS, key=len, reverse=True))})\b")
+_EAST_ASIAN = re.compile(r"(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(\d{1,2})\s?[日일]")
 _ISO = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[t\s]\d{1,2}:\d{2}.*)?")
 _NUMERIC = re.compile(r"(\d{1,2})\s?[-/.]\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?:[t\s]\d{1,2}:\d{2}.*)?")
 LONGEST = 80
@@ -45,9 +53,12 @@ def parse_date(text: str, day_order: DayOrder | None = None) -> date | Ambiguous
     text = " ".join(ascii_digits(text).casefold().split()).strip(" .,;")
     if len(text) > LONGEST:
         return None
-    text = re.sub(r"^(?:on|as of|dated|effective)\s+", "", text)
-    text = re.sub(r"^(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+", "", text)
-    if found := _ISO.fullmatch(text):
+    text = re.sub(r"^(?:(?:on|as of|dated|effective)\s+)+", "", text)
+    text = re.sub(r"^(?:mon|tue|wed|thu|fri|sat|sun)(?:(?:s|nes|rs|ur)?day)?[.,]*\s+", "", text)
+    text = _ORDINAL.sub(
+        lambda word: ORDINALS[re.sub(r"\s", "-", word[0])], re.sub(r"\b(twenty|thirty) (?=\w)", r"\1-", text)
+    )
+    if found := _ISO.fullmatch(text) or _EAST_ASIAN.fullmatch(text):
         return _date(int(found[1]), int(found[2]), int(found[3]))
     if found := DAY_FIRST.fullmatch(text):
         return _date(_year(found[3]), MONTHS[found[2]], int(found[1]))

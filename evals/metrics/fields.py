@@ -101,11 +101,23 @@ def _compare_lists(
         if parsed and item.kind:
             found.append(FieldOutcome(path=item.path, kind=item.kind, outcome="tn", strict="tn"))
         return
-    for i, j in align(wanted, given, lambda a, b: similarity(item, a, b), threshold=ITEM_THRESHOLD):
+    pairs = align(
+        wanted, given, lambda a, b: similarity(item, a, b), threshold=ITEM_THRESHOLD, key=lambda a: _form(item, a)
+    )
+    for i, j in pairs:
         left, right = None if i is None else wanted[i], None if j is None else given[j]
         leaves: list[FieldOutcome] = []
         _compare(item, left, right, source, leaves, parsed=parsed)
         found.extend(leaf for leaf in leaves if leaf.outcome != "tn" or (i is not None and j is not None))
+
+
+def _form(node: Node, value: Json) -> Json:
+    """A list item in normal form, as text."""
+    if node.children is not None and isinstance(value, Mapping):
+        return {name: _form(child, value.get(name)) for name, child in node.children.items()}
+    if node.item is not None and isinstance(value, list | tuple):
+        return sorted(repr(_form(node.item, part)) for part in value)
+    return repr(normalise(value, node.kind, node.options or {}))
 
 
 def _items(value: Json) -> list[Json]:

@@ -20,7 +20,7 @@ def merge_answers(texts: Sequence[str], *, schema: Mapping[str, Any], source: st
     for name, node in (plan(schema)[0].children or {}).items():
         values = [answer[name] for answer in answers if answer is not None and answer.get(name) not in (None, "", [])]
         if node.item is not None:
-            merged[name] = _joined(values)
+            merged[name] = _joined(values, next(iter(node.item.children or {}), ""))
         elif values:
             given = [v for v in values if normalise(v, node.kind, node.options or {}) is not None]
             merged[name] = next((v for v in given if document.grounds(v, node.kind)), given[0] if given else None)
@@ -29,11 +29,11 @@ def merge_answers(texts: Sequence[str], *, schema: Mapping[str, Any], source: st
     return merged
 
 
-def _joined(values: Sequence[Any]) -> list[Any]:
+def _joined(values: Sequence[Any], key_name: str) -> list[Any]:
     seen: set[Any] = set()
     items = []
     for item in (item for value in values if isinstance(value, list) for item in value):
-        first = next(iter(item.values()), None) if isinstance(item, Mapping) else item
+        first = item.get(key_name) if isinstance(item, Mapping) else item
         key = normalise(first, "name")
         if key is not None and key not in seen:
             seen.add(key)

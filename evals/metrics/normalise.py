@@ -58,7 +58,18 @@ CURRENCIES = {
     },
     **{"₹": "INR", "inr": "INR", "rupees": "INR", "cad": "CAD", "c$": "CAD", "canadian dollars": "CAD", "aud": "AUD"},
     **{"a$": "AUD", "australian dollars": "AUD", "sek": "SEK", "nok": "NOK", "dkk": "DKK", "pln": "PLN", "cny": "CNY"},
-    **{"rmb": "CNY", "hkd": "HKD", "hk$": "HKD", "sgd": "SGD", "s$": "SGD", "brl": "BRL", "r$": "BRL", "zar": "ZAR"},
+    **{
+        "rmb": "CNY",
+        "hkd": "HKD",
+        "hk$": "HKD",
+        "sgd": "SGD",
+        "s$": "SGD",
+        "brl": "BRL",
+        "r$": "BRL",
+        "zar": "ZAR",
+        "rs.": "INR",
+        "rs": "INR",
+    },
 }
 SUFFIXES = [
     "incorporated",
@@ -107,7 +118,7 @@ _ALIAS = re.compile(
 )
 """`("Acme")`, `(the "Buyer")`, `(hereinafter Buyer)`, `f/k/a ...`: not part of the name. `(UK)` is."""
 _DURATION = re.compile(
-    r"([a-z\d.,\s\-]+?|[a-z\-\s]+\(\s*\d+\s*\))[\s\-]*(calendar |business )?(day|week|month|quarter|year|jahr|monat|mois|an)(?:s|e|en|n)?\b"
+    r"([a-z\d.,\s\-]+?|[a-z\-\s]+\(\s*\d+\s*\))[\s\-]*(calendar |business )?(day|week|month|mo|quarter|year|yr|jahr|monat|mois|an)(?:s|e|en|n)?\b"
 )
 INDEFINITE = re.compile(
     r"\b(?:indefinite(?:ly)?|perpetual(?:ly)?|in perpetuity|perpetuity|unlimited|forever|until terminated)\b"
@@ -132,13 +143,18 @@ class Money:
 
 def normalise(value: Any, kind: str, options: Options = {}) -> Hashable | None:
     """The normal form of a value of this kind; see the module's docstring."""
-    if value is None or (isinstance(value, str) and absent(value, kind)):
+    if value is None or (isinstance(value, str) and absent(value, kind) and not _declared(value, options)):
         return None
     if isinstance(value, str) and len(value) > LONGEST and kind not in ("text", "span"):
         return Unparsed(value.casefold())
     read = READERS.get(kind, _text)
     found = read(value, options)
     return Unparsed(str(value).casefold().strip()) if found is None else found
+
+
+def _declared(text: str, options: Options) -> bool:
+    """Is the text one of the schema's own enum values, such as `none`?"""
+    return text.strip().casefold() in {str(name).casefold() for name in options.get("enum") or () if name is not None}
 
 
 def absent(text: str, kind: str = "text") -> bool:
@@ -202,21 +218,30 @@ def _money(value: Any, options: Options) -> Money | None:
 @lru_cache(maxsize=4096)
 def _money_text(value: str) -> Money | None:
     text = " ".join(ascii_digits(value).casefold().split()).strip(" .;,")
-    if figure := re.fullmatch(r"([a-z][a-z .\-]*?)\s*\(([^()]*\d[^()]*)\)", text):
-        spelled, inner = _money_text(figure[1]), _money_text(figure[2])
-        if spelled is None or inner is None or spelled.amount != inner.amount:
-            return None if spelled is not None else inner
-        return Money(inner.amount, inner.currency or spelled.currency)
+    if figure := re.fullmatch(r"([a-z][^()]*?) ?\(([^()]*\d[^()]*)\)(?: ([a-z. ]+))?", text):
+        behind = f" {figure[3]}" if figure[3] else ""
+        return _agreeing(_money_text(figure[1] + behind), _money_text(figure[2] + behind))
     negative = bool(re.fullmatch(r"\(.*\d.*\)", text)) or text.startswith("-")
+    if double := re.fullmatch(r"([^()]*\d[^()]*) ?\(([a-z][a-z .\-]*)\)", text):
+        return _agreeing(_money_text(double[2]), _money_text(double[1]))
     text = text.strip("()-\u2212 ").removesuffix(".-").removesuffix(",-")
     currency, rest = _split_currency(text)
     amount = _amount(rest)
     return None if amount is None else Money(-amount if negative else amount, currency)
 
 
-def _split_currency(text: str) -> tuple[str | None, str]:
+def _agreeing(spelled: Money | None, figure: Money | None) -> Money | None:
+    """The figure of a word-and-figure double, unless its words say another amount or currency."""
+    if spelled is None or figure is None:
+        return figure
+    if spelled.amount != figure.amount or not same(spelled, figure):
+        return None
+    return Money(figure.amount, figure.currency or spelled.currency)
+
+
+def _split_currency(text: str, marks: int = 2) -> tuple[str | None, str]:
     """The currency in front of or behind an amount, and what is left."""
-    for pattern in (r"^([a-z.]{1,4}\$|[$€£¥₹]|[a-z]{3}|fr\.|sfr)\s*(?=[\d.\-])(.*)$", r"^(.*?)\s*([$€£¥₹])$"):
+    for pattern in (r"^([a-z.]{1,4}\$|[$€£¥₹]|[a-z]{3}|fr\.|sfr|rs\.?)\s*(?=[\d.\-])(.*)$", r"^(.*?)\s*([$€£¥₹])$"):
         if found := re.match(pattern, text):
             mark, rest = (
                 (found[1], found[2])
@@ -224,7 +249,7 @@ def _split_currency(text: str) -> tuple[str | None, str]:
                 else (found[2], found[1])
             )
             if mark in CURRENCIES:
-                currency, again = _split_currency(rest.strip()) if rest.strip() else (None, rest)
+                currency, again = _split_currency(rest.strip(), marks - 1) if rest.strip() and marks else (None, rest)
                 return (CURRENCIES[mark] if mark != "$" or currency is None else currency), again
     for name in sorted(CURRENCIES, key=len, reverse=True):
         if (
@@ -243,13 +268,16 @@ def _currency(text: str) -> str | None:
 
 def _amount(text: str) -> Decimal | None:
     text = text.strip()
-    if text.startswith("-"):
+    if re.match(r"-\s?[\d.]", text):
         inner = _amount(text[1:])
         return None if inner is None else -inner
+    if cheque := re.fullmatch(r"([a-z][a-z \-]*?) and (\d\d|no)/100", text):
+        whole = words(cheque[1])
+        return None if whole is None else whole + Decimal(int(cheque[2]) if cheque[2] != "no" else 0) / 100
     if scaled := re.fullmatch(r"([\d.,' ]+)\s*([a-z]+)\.?", text):
         value, scale = grouped(scaled[1]), SCALES.get(scaled[2].rstrip("s")) or SHORT.get(scaled[2])
         return None if value is None or scale is None else value * scale
-    return grouped(text) if text[:1].isdigit() else words(text)
+    return grouped(text) if re.match(r"\.?\d", text) else words(text)
 
 
 def _duration(value: Any, options: Options) -> Hashable | None:
@@ -260,13 +288,18 @@ def _duration(value: Any, options: Options) -> Hashable | None:
     if INDEFINITE.search(text):
         return "indefinite"
     total: dict[str, Decimal] = {}
-    for amount, _, unit in _DURATION.findall(text[:200]):
+    if double := re.fullmatch(r"([^()]*[a-z])\s?\(([^()]*\d[^()]*[a-z])\)", text):
+        first, second = _duration(double[1], options), _duration(double[2], options)
+        return first if first == second or second is None else None
+    for amount, day_kind, unit in _DURATION.findall(text[:200]):
         count = number(re.sub(r"^.*\b(?:of|for|and)\s+", "", amount.strip(" -,")) or "x")
         if count is None:
             return None
         base, factor = {"day": ("days", 1), "week": ("days", 7), "quarter": ("months", 3)}.get(unit, ("months", 1))
-        if unit in ("year", "jahr", "an"):
+        if unit in ("year", "yr", "jahr", "an"):
             factor = 12
+        if day_kind == "business ":
+            base = f"business {base}"
         total[base] = total.get(base, Decimal(0)) + count * factor
     return tuple(sorted((k, v.normalize()) for k, v in total.items())) or None
 

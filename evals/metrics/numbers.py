@@ -36,8 +36,14 @@ UNITS = {
 }
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 SHORT = {"k": 10**3, "m": 10**6, "mn": 10**6, "mio": 10**6, "mln": 10**6, "bn": 10**9, "mrd": 10**9, "b": 10**9}
+_SPACED = re.compile(r"[+-]?\d{1,3}(?:[\s'\u2019]\d{3})+(?:[.,]\d*)?")
+"""Groups of three, parted by a space or an apostrophe."""
+_FIGURE = re.compile(r"(?<![\w.])\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d+)?(?![\d])|\d+(?:[.,]\d+)*", re.ASCII)
 _GROUPED = re.compile(r"[+-]?\d[\d.,' \u00a0\u202f\u2009]*")
-MAX_DIGITS = 40
+_WORD = "|".join(sorted((UNITS.keys() - {"a", "an"}) | SCALES.keys(), key=len, reverse=True))
+_WORD_RUN = re.compile(rf"\b(?:{_WORD})(?:(?:[\s\-]+(?:and\s+)?)(?:{_WORD}))*\b")
+MAX_DIGITS = 27
+"""Decimal arithmetic is exact up to 28."""
 
 
 def ascii_digits(text: str) -> str:
@@ -54,11 +60,16 @@ def ascii_digits(text: str) -> str:
 
 def grouped(text: str) -> Decimal | None:
     """`1,250,000.00`, `1.250.000,00`, `1 250 000`, `1'250'000.-` as a number; `None` where it is none."""
-    text = re.sub(r"[\s'\u2019]", "", text).removesuffix(".-").removesuffix(",-").rstrip(".,")
+    text = re.sub(r"^([+-])\s+", r"\1", text.strip()).removesuffix(".-").removesuffix(",-").rstrip(".,")
+    if re.search(r"[\s'\u2019]", text) and not _SPACED.fullmatch(text):
+        return None
+    text = re.sub(r"[\s'\u2019]", "", text)
     sign = -1 if text.startswith("-") else 1
     text = text.lstrip("+-")
-    if not text or len(text) > MAX_DIGITS or not re.fullmatch(r"\d[\d.,]*", text):
+    if not text or len(text) > MAX_DIGITS or not re.fullmatch(r"\d[\d.,]*|\.\d+", text):
         return None
+    if text.startswith("."):
+        return sign * Decimal("0" + text)
     decimal_mark = _decimal_mark(text)
     whole, _, fraction = text.rpartition(decimal_mark) if decimal_mark else (text, "", "")
     groups = re.split(r"[.,]", whole)
@@ -90,11 +101,11 @@ def words(text: str) -> Decimal | None:
     for word in re.split(r"[\s\-]+", text.casefold().strip()):
         if word in ("and", ""):
             continue
-        if word in UNITS:
+        if word in UNITS and _follows(current, UNITS[word]):
             current += UNITS[word]
-        elif word == "hundred":
+        elif word == "hundred" and current < 100:
             current = (current or Decimal(1)) * 100
-        elif word in SCALES:
+        elif word != "hundred" and word in SCALES and (current or not total) and not 0 < total <= SCALES[word]:
             total += (current or Decimal(1)) * SCALES[word]
             current = Decimal(0)
         else:
@@ -103,15 +114,61 @@ def words(text: str) -> Decimal | None:
     return total + current if seen else None
 
 
+def _follows(current: Decimal, unit: int) -> bool:
+    """`twenty` before `four`, `hundred` before anything; never `five six` or `thirty forty`."""
+    below = current % 100
+    return below == 0 or (below >= 20 and below % 10 == 0 and 0 < unit < 10)
+
+
+def numbers_in(text: str) -> frozenset[Decimal | str]:
+    """Every number of a running text, in figures (`1.2 million` scaled) or words; a figure like `4.2.1` as it stands.
+
+    A bare `one` is left out, since it is as often a pronoun.
+    """
+    text = ascii_digits(text).casefold()
+    found: set[Decimal | str] = set()
+    for hit in _FIGURE.finditer(text):
+        value, behind = grouped(hit[0]), re.match(r"\s?([a-z]+)", text[hit.end() : hit.end() + 12])
+        scale = (SCALES.get(behind[1].rstrip("s")) or SHORT.get(behind[1])) if behind else None
+        found.add(hit[0] if value is None else value * (scale or 1))
+    for run in _WORD_RUN.findall(text):
+        value = words(run)
+        found |= {value} if value is not None and value != 1 else set(run.split()) if value is None else set()
+    return frozenset(found)
+
+
 def number(text: str) -> Decimal | None:
     """A number in digits or words, with a scale word or `%` behind it; a word-and-figure double must agree."""
-    text = ascii_digits(text).casefold().strip()
-    if double := re.fullmatch(r"([a-z][a-z\s\-]*?)\s*\(\s*([^()]+?)\s*\)(.*)", text, re.DOTALL):
-        spelled, figure = words(double[1]), number(double[2])
-        return figure if spelled is None or figure is None or spelled == figure else None
-    if percent := re.fullmatch(r"(.+?)\s*(?:%|per\s?cent|percent)", text):
-        value = number(percent[1])
+    text = " ".join(ascii_digits(text).casefold().split())
+    if double := re.fullmatch(r"([a-z][a-z \-]*?) ?\( ?([^()]+)\) ?([^()\d]*)", text):
+        return _double(double[1], double[2].strip(), double[3])
+    if percent := re.fullmatch(r"([^%]+?) ?(?:%|per ?cent|pct)\.?", text):
+        exact = re.fullmatch(r"([+-]?\d+)\.(\d+)", percent[1])  # a rate has no thousands: 3.125 % is 0.03125
+        value = Decimal(percent[1]) if exact and len(percent[1]) <= MAX_DIGITS else _plain(percent[1].strip())
         return None if value is None else value / 100
+    return _plain(text)
+
+
+def _double(spelled: str, figure: str, behind: str) -> Decimal | None:
+    """`thirty (30) days`, `five percent (5%)`, `two (2) million`: what stands behind counts for both."""
+    first = behind.split(" ")[0].rstrip(".,")
+    unit = first if first in SCALES or first in ("%", "percent", "pct") else ""
+    unit = "%" if behind.startswith("per cent") else unit
+    if number_words(behind.removeprefix(unit)):
+        return None  # `thirty (30) or sixty days`
+    in_figures = number(f"{figure} {unit}" if figure[-1:].isdigit() else figure)
+    if not number_words(spelled):
+        return in_figures
+    in_words = number(f"{spelled} {unit}")
+    return in_figures if in_words == in_figures else None
+
+
+def number_words(text: str) -> bool:
+    """Does a text hold a number word at all?"""
+    return not (UNITS.keys() | SCALES.keys()).isdisjoint(re.findall(r"[a-z]{2,}", text))
+
+
+def _plain(text: str) -> Decimal | None:
     if scaled := re.fullmatch(r"([+-]?[\d.,' ]+)\s*([a-z]+)", text):
         value, scale = grouped(scaled[1]), SCALES.get(scaled[2].rstrip("s")) or SHORT.get(scaled[2])
         return None if value is None or scale is None else value * scale

@@ -8,6 +8,9 @@ from typing import Any
 STARTS = 8
 """At how many opening braces the lenient reading is tried."""
 
+DEEPEST = 100
+"""Levels of nesting; what is deeper is no answer, and would overrun the stack of whoever walks it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -28,7 +31,7 @@ def parse_object(text: str) -> Parsed:
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_finite)
         if isinstance(value, dict):
-            return Parsed(value, True, True)
+            return Parsed(None, False, False, "nested too deeply") if _too_deep(value) else Parsed(value, True, True)
         return Parsed(None, False, False, f"JSON, but no object: {type(value).__name__}")
     except (ValueError, RecursionError) as error:
         strict_reason = str(error) if isinstance(error, _NotJson) else None
@@ -50,9 +53,23 @@ def _first_object(text: str) -> dict[str, Any] | None:
         except (ValueError, RecursionError):
             continue
         part_of_another = text[end : end + 20].lstrip()[:1] in (",", "]", "}")  # whose own braces are cut or broken
-        if isinstance(value, dict) and value and not part_of_another:
+        if isinstance(value, dict) and value and not part_of_another and not _too_deep(value):
             return value
     return None
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            part
+            for item in level
+            if isinstance(item, dict | list)
+            for part in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

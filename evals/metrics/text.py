@@ -9,7 +9,7 @@ from typing import Any
 from evals.metrics import dates
 from evals.metrics.dates import Ambiguous
 from evals.metrics.normalise import Money, Unparsed, folded, normalise
-from evals.metrics.numbers import UNITS, ascii_digits, grouped
+from evals.metrics.numbers import UNITS, grouped, numbers_in
 
 _TOKEN = re.compile(r"\w+")
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|none|without|cannot|unless|except|nothing)\b|n't\b")
@@ -29,18 +29,13 @@ def same_span(gold: str, answer: str) -> tuple[bool, str | None]:
         return False, None
     if _negations(gold) != _negations(answer):
         return False, "negation differs"
-    if _numbers_in(gold) != _numbers_in(answer):
+    if numbers_in(gold) != numbers_in(answer):
         return False, "number differs"
     return True, None
 
 
 def _negations(text: str) -> list[str]:
     return sorted(_NEGATION.findall(re.sub(r"\bcan(?:no|')t\b|n't\b", " not", folded(text).replace("\u2019", "'"))))
-
-
-def _numbers_in(text: str) -> frozenset[Decimal]:
-    found = (grouped(hit.strip(" .,'")) for hit in _NUMBER.findall(ascii_digits(text)))
-    return frozenset(value for value in found if value is not None)
 
 
 class Source:

@@ -1,10 +1,13 @@
 """Pairs that a careless comparison gets wrong, one a line: (kind, gold, answer, equal)."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from evals.metrics.fields import score_answer
+from evals.metrics.align import align
+from evals.metrics.fields import score_answer, score_fields
+from evals.metrics.merge import merge_answers
 from evals.metrics.normalise import equal
 from evals.metrics.text import same_span
 
@@ -19,6 +22,7 @@ PAIRS = [
     ("date", "2024-12-05", "5 dicembre 2024", True),
     ("date", "2024-03-01", "2024/03/01", True),
     ("date", "2024-03-01", "2024-03-01T00:00:00", True),
+    ("date", "2024-01-03", "03/01/2024", False),
     ("date", "2024-03-25", "03/25/2024", True),
     ("date", "2024-03-25", "25/03/2024", True),
     ("date", "2024-03-01", "03/01/2024", False),
@@ -94,6 +98,44 @@ PAIRS = [
     ("name", "Acme Ltd", 'Acme Ltd (hereinafter the "Buyer")', True),
     ("money", "USD -1000.00", "($1,000)", True),
     ("number", 1, float("inf"), False),
+    ("number", 1, float("nan"), False),
+    ("number", 0.05, "five (5) percent", True),
+    ("number", 0.05, "five percent (5%)", True),
+    ("number", 0.05, "five percent (6%)", False),
+    ("number", 0.03125, "3.125 %", True),
+    ("number", 2000000, "two (2) million", True),
+    ("number", 30, "thirty (30) to sixty (60) days", False),
+    ("number", 30, "thirty (30) or sixty days", False),
+    ("number", 3060, "30 60", False),
+    ("number", 11, "five and six", False),
+    ("number", 30, "thirty (30) days per month", True),
+    ("number", 30, [30], False),
+    ("number", 30, {"days": 30}, False),
+    ("date", "2024-03-01", "01-MAR-2024", True),
+    ("date", "2024-03-01", "first day of March, 2024", True),
+    ("date", "2024-03-21", "the twenty-first day of March 2024", True),
+    ("date", "2024-03-21", "March twenty first, 2024", True),
+    ("date", "2024-03-01", "1º de marzo de 2024", True),
+    ("date", "2024-03-01", "1 de março de 2024", True),
+    ("date", "2024-03-01", "1 maart 2024", True),
+    ("date", "2024-03-01", "2024年3月1日", True),
+    ("date", "2024-03-01", "Fri, 1 Mar 2024", True),
+    ("date", "2024-03-01", "dated as of March 1, 2024", True),
+    ("date", "2024-03-01", "\u200f2024-03-01\u200f", True),
+    ("date", "2024-03-01", ["2024-03-01"], False),
+    ("money", "USD 12500.00", "Twelve Thousand Five Hundred and 00/100 Dollars ($12,500.00)", True),
+    ("money", "USD 12500.50", "Twelve Thousand Five Hundred and 50/100 Dollars", True),
+    ("money", "USD 12500.00", "$12,500 (twelve thousand five hundred dollars)", True),
+    ("money", "USD 12500.00", "$12,500 (fifteen thousand dollars)", False),
+    ("money", "USD 0.50", "$.50", True),
+    ("money", "INR 125000", "Rs. 1,25,000", True),
+    ("money", "USD 12500.00", "５００", False),
+    ("money", "USD 12500.00", "＄１２，５００．００", True),
+    ("duration", "36 months", "three years (36 months)", True),
+    ("duration", "36 months", "three years (24 months)", False),
+    ("duration", "3 years", "3 yrs", True),
+    ("duration", "10 days", "10 business days", False),
+    ("duration", "3 years", 3, False),
 ]
 
 
@@ -115,6 +157,12 @@ def test_a_declared_day_order_settles_an_ambiguous_date() -> None:
         ("the Tenant may not sublet the premises", "the Tenant may sublet the premises", False),
         ("payment within 30 days of invoice", "payment within 60 days of invoice", False),
         ("payment within 30 days of invoice", "Payment, within 30 days of the invoice.", True),
+        ("payment within thirty days of invoice", "payment within sixty days of invoice", False),
+        ("payment within thirty (30) days of invoice", "payment within 30 days of invoice", True),
+        ("as section 4.2.1 of it provides", "as section 4.2.9 of it provides", False),
+        ("a cap of $1 million in all", "a cap of $1 billion in all", False),
+        ("a cap of $1 million in all", "a cap of $1,000,000 in all", True),
+        ("payment within 30 days of invoice", "payment within ３０ days of invoice", True),
         ("the Tenant keeps the roof", "the Landlord paints walls", False),
     ],
 )
@@ -182,3 +230,46 @@ def test_answers(text: str, strict: int, lenient: int, valid: int, exact: int) -
 )
 def test_hostile_text_is_read_in_time(text: str) -> None:
     assert score_answer(GOLD, text, schema=NESTED).metrics["exact"] == 0
+
+
+LEGAL = json.loads((Path(__file__).parents[2] / "tasks" / "legal_extract" / "schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("field", "gold", "answer", "outcome"),
+    [
+        ("governing_law", "Delaware", "the laws of the State of Delaware", "tp"),
+        ("governing_law", "Delaware", "New York", "wrong"),
+        ("document_title", "Lease Agreement", "THIS LEASE AGREEMENT", "tp"),
+        ("effective_date", "2024-03-01", "03/01/2024", "wrong"),
+        ("effective_date", None, "2024-03-01", "hall"),
+        ("effective_date", "2024-03-01", "", "miss"),
+        ("effective_date", None, "N/A", "tn"),
+        ("payment_terms_days", 30, "thirty (30) days", "tp"),
+        ("auto_renewal", False, None, "miss"),
+        ("auto_renewal", False, "No", "tp"),
+        ("auto_renewal", None, False, "hall"),
+        ("term", "36 months", "three (3) years", "tp"),
+        ("liability_cap", None, "not specified", "tn"),
+        ("liability_cap", "USD 1.00", {"amount": "1"}, "tp"),
+    ],
+)
+def test_the_legal_schema(field: str, gold: object, answer: object, outcome: str) -> None:
+    (leaf,) = score_fields({field: gold}, {field: answer}, schema=LEGAL)
+    assert leaf.outcome == outcome
+
+
+def test_an_enum_that_declares_none_has_it_as_a_value() -> None:
+    options = {"enum": ["none", "monthly"]}
+    assert equal("none", "None", "enum", options) and not equal("none", None, "enum", options)
+
+
+def test_a_pair_below_the_threshold_costs_no_pair_above_it() -> None:
+    scores = [[0.5, 0.29], [0.29, 0.0]]
+    found = align([0, 1], [0, 1], lambda i, j: scores[i][j], threshold=0.3)
+    assert (0, 0) in found
+
+
+def test_merging_does_not_depend_on_the_order_of_keys() -> None:
+    texts = ['{"parties": [{"role": "Tenant", "name": "A"}]}', '{"parties": [{"role": "Tenant", "name": "B"}]}']
+    assert [p["name"] for p in merge_answers(texts, schema=LEGAL, source="A and B")["parties"]] == ["A", "B"]
