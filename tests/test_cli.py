@@ -69,6 +69,7 @@ def test_a_sweep_ends_in_one_table(project: Path, capfd: pytest.CaptureFixture[s
         (["run", "task=mine", "model=rule"], "did you mean rules?"),
         (["run", "task=min", "model=rules"], "did you mean mine?"),
         ([*RUN, "+typo=3"], "typo is not known"),
+        ([*RUN, "experiment=smok"], "experiment=smok is not known; did you mean smoke"),
         ([*RUN, "limt=3"], "limt is not known; did you mean limit"),
         ([*RUN, "seed=abc"], "seed='abc'"),
         ([*RUN, "limit=0"], "limit=0 must be at least 1"),

@@ -67,10 +67,3 @@ def test_importing_evals_is_light() -> None:
     code = f"import sys, evals; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_the_menu_is_sorted_and_real() -> None:
-    import evals
-
-    assert evals.__all__ == sorted(evals.__all__)
-    assert all(getattr(evals, name) is not None for name in evals.__all__)
