@@ -63,12 +63,13 @@ class RunFolder:
         drop_torn_line(self.path / "records.jsonl")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        failed = [(name, reason) for name, file in self._files.items() if (reason := _closed(file))]
         if self._lock:
             self._lock.close()
             (self.path / "run.lock").unlink(missing_ok=True)
+        if failed and error is None:
+            raise _cannot_write(self.path / failed[0][0], failed[0][1])
 
     def append(self, record: Record) -> None:
         """Hand one record to the operating system; at most `FSYNC_EVERY_S` later it is on the disk."""
@@ -111,6 +112,15 @@ class RunFolder:
         """Write one small file whole: the old one stays until the new one is on the disk."""
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
         write_whole(self.path / name, text)
+
+
+def _closed(file: IO[bytes]) -> OSError | None:
+    """Close a file; why its last bytes could not be written, where they could not."""
+    try:
+        file.close()
+    except OSError as error:
+        return error
+    return None
 
 
 def write_whole(path: Path, text: str) -> None:

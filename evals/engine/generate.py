@@ -195,16 +195,22 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[list["asyncio.Task[Any]"]]:
     """First SIGINT cancels the task put into the yielded list, the second ends the process at once."""
     tasks: list[asyncio.Task[Any]] = []
+    heard: list[int] = []
 
     def stop() -> None:
-        if not tasks or tasks[0].cancelling():
+        if tasks:
+            tasks[0].cancel()
+
+    def hear(number: int, _frame: object) -> None:
+        if heard:  # here, not on the loop: whatever blocks the loop must not block a second Ctrl-C
             os._exit(130)
-        tasks[0].cancel()
+        heard.append(number)
+        loop.call_soon_threadsafe(stop)
 
     usable = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if usable else None
     if usable:
-        signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
+        signal.signal(signal.SIGINT, hear)
     try:
         yield tasks
     finally:
