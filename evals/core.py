@@ -115,6 +115,8 @@ class Timing:
     loop_lag_s: float | None = None
     prefill_s: float | None = None
     decode_s: float | None = None
+    backoff_s: float = 0.0
+    """Waiting after the attempt before this one had failed (Retry-After, or jitter)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,9 +150,12 @@ class Call:
     """Error kind (see `errors.CallFailed`), `None` where there is a completion."""
     error_text: str | None = None
     """The error in one line, without secrets."""
+    usage: Usage | None = None
+    """Tokens of an attempt that failed, where the provider reported them: they are paid for too."""
     in_flight: int = 1
     """Calls under way when this one was sent, itself included."""
     cached: bool = False
+    """Served from the response cache: bought by an earlier run, timed there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
