@@ -4,9 +4,11 @@ Hydra composes plain data, pydantic validates it once against the command's sett
 work. Everything the user can get wrong is one line on stderr and exit code 2.
 """
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,8 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
     failed: list[EvalsError] = []
 
     def entry(config: DictConfig) -> None:
+        if any(isinstance(error, Stopped) for error in failed):
+            return  # the jobs of a sweep that are left
         try:
             work(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
         except EvalsError as error:  # kept for below: Hydra would print a line of its own
@@ -196,20 +200,34 @@ def _job(word: str, plain: dict[str, Any], rest: Sequence[str], finished: list[d
     process = multiprocessing.get_context("spawn").Process(target=_isolated, args=arguments)
     process.start()
     child.close()
-    try:
-        summary = pipe.recv()
-        if summary:
-            finished.append(summary)
-    except EOFError:
-        pass
-    process.join()
+    with _passed_on(process):
+        try:
+            summary = pipe.recv()
+            if summary:
+                finished.append(summary)
+        except EOFError:
+            pass
+        process.join()
     if process.exitcode == 130:
         raise Stopped(f"the sweep is stopped; go on with: {launcher(word, rest)}")
     return process.exitcode if process.exitcode and process.exitcode > 0 else 4 if process.exitcode else 0
 
 
+@contextlib.contextmanager
+def _passed_on(process: Any) -> Iterator[None]:
+    """Ctrl-C is for the job alone, which keeps its records and says how to go on; we end when it has ended."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: os.kill(process.pid, signal.SIGINT) if process.is_alive() else None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _isolated(word: str, plain: dict[str, Any], command: str, pipe: Any) -> None:
-    """The body of a job's own process."""
+    """The body of a job's own process: a group of its own, since a terminal's Ctrl-C reaches every process of one."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
     try:
         code = perform(word, plain, command, tell=pipe.send)
     except UserError as error:

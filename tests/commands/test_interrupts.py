@@ -102,6 +102,19 @@ def test_sigkill_and_the_same_command_ask_nothing_twice(project: Path) -> None:
     assert summary["content_hash"] == reference["content_hash"] and summary["quality"] == reference["quality"]
 
 
+def test_ctrl_c_in_a_sweep_stops_the_job_and_the_sweep(project: Path) -> None:
+    words = ["run", "-m", "task=mine", "model=fake", "seed=0,1", "model.latency_s=0.05"]
+    process = start(project, words)
+    folder = wait_for(project, "records.jsonl", 3)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in error
+    said = [line for line in error.splitlines() if "go on with" in line]
+    assert "documents are answered and kept" in said[0] and said[-1].startswith("the sweep is stopped")
+    assert len(list((project / "results" / "mine").glob("*/*/manifest.json"))) == 1, "the second job never began"
+    assert len(keys(folder)) >= 3
+
+
 def test_a_full_disk_is_one_line_and_keeps_what_is_there(project: Path, tmp_path: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this system")
