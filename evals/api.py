@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from evals.commands.run import run as _run
 from evals.commands.score import score as _score
 from evals.commands.settings import RunSettings, ScoreSettings
 from evals.errors import ConfigError
-from evals.report import files
+from evals.report import files, html
 from evals.store import read_json
 
 
@@ -40,10 +40,23 @@ def score(*, task: str, overrides: Mapping[str, Any] | None = None, **settings: 
     return _score(ScoreSettings(**chosen, **settings), launcher="evals.score")
 
 
-def results(where: str = "results/**") -> pd.DataFrame:
-    """One row a run with every headline figure and its interval; the frame shows well in a notebook."""
-    frame = pd.DataFrame([files.flat(read_json(folder / "summary.json")) for folder in run_folders(Path(where))])
-    return frame.set_index(["task", "option"]) if len(frame) else frame
+class Results(pd.DataFrame):
+    """A frame with one row a run, which a notebook shows as the tool's own result table."""
+
+    _metadata: ClassVar[list[str]] = ["summaries"]
+    summaries: list[dict[str, Any]] | None = None
+
+    def _repr_html_(self) -> str:
+        return html.results(self.summaries) if self.summaries else str(self.to_html())
+
+
+def results(where: str = "results/**") -> Results:
+    """One row a run with every headline figure and its interval; a notebook shows it as a table with its intervals."""
+    summaries = [read_json(folder / "summary.json") for folder in run_folders(Path(where))]
+    frame = Results([files.flat(summary) for summary in summaries])
+    frame = Results(frame.set_index(["task", "option"])) if len(frame) else frame
+    frame.summaries = summaries
+    return frame
 
 
 def _groups(names: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -224,6 +224,10 @@ class Price:
     cache_read_usd_per_mtok: float | None = None
     cache_write_usd_per_mtok: float | None = None
     output_usd_per_mtok: float | None = None
+    over_input_tokens: int = 0
+    """The rates hold for calls whose prompt has more tokens than this, cached ones included."""
+    longer: tuple["Price", ...] = ()
+    """Rates of longer prompts, by rising `over_input_tokens`; every token of such a call is billed at them."""
     usd_per_hour: float | None = None
     watts: float | None = None
     source: str | None = None

@@ -1,10 +1,12 @@
 """Usage x dated price, machine-seconds x hourly price. Pure; an unknown factor makes the cost unknown, never 0."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from evals.core import Price
+from evals.core import Call, Price, Usage
 
 ORDER = ("measured", "declared", "assumed")
+STANDARD = "default"
+"""The tier whose price holds where a reply names none, or one without a price of its own."""
 
 
 def machine_cost_usd(busy_s: float | None, usd_per_hour: float | None) -> float | None:
@@ -20,3 +22,46 @@ def weakest(provenances: Iterable[str]) -> str:
 def machine_price(name: str, usd_per_hour: float | None, source: str | None = None, date: str | None = None) -> Price:
     """A machine's hourly price as a dated fact."""
     return Price(name=name, usd_per_hour=usd_per_hour, source=source, date=date, provenance="declared")
+
+
+def usage_cost_usd(usage: Usage | None, price: Price | None) -> float | None:
+    """Dollars of one call: sum over token kinds of tokens / 1e6 x rate, at the rates of the prompt's length.
+
+    `None` where input or output tokens are not reported, or a rate that is needed is not known. Cache kinds that are
+    not reported were not used; without rates of their own they cost what plain input costs.
+    """
+    if usage is None or price is None or usage.input_uncached is None or usage.output is None:
+        return None
+    read, write = usage.cache_read or 0, usage.cache_write or 0
+    rates = _rates(price, usage.input_uncached + read + write)
+    plain = rates.input_usd_per_mtok
+    parts = (
+        (usage.input_uncached, plain),
+        (read, plain if rates.cache_read_usd_per_mtok is None else rates.cache_read_usd_per_mtok),
+        (write, plain if rates.cache_write_usd_per_mtok is None else rates.cache_write_usd_per_mtok),
+        (usage.output, rates.output_usd_per_mtok),
+    )
+    if any(tokens and rate is None for tokens, rate in parts):
+        return None
+    return sum(tokens * (rate or 0.0) for tokens, rate in parts) / 1e6
+
+
+def _rates(price: Price, prompt_tokens: int) -> Price:
+    return next((tier for tier in reversed(price.longer) if prompt_tokens > tier.over_input_tokens), price)
+
+
+def tier_price(prices: Mapping[str, Price] | None, tier: object) -> Price | None:
+    """The price of the tier that a reply reports."""
+    return (prices or {}).get(str(tier)) or (prices or {}).get(STANDARD)
+
+
+def call_cost_usd(call: Call, prices: Mapping[str, Price] | None) -> float | None:
+    """Dollars of one attempt as if it was bought now, at the tier that its reply reports; `None` where unknown."""
+    if call.completion is None:
+        return usage_cost_usd(call.usage, tier_price(prices, STANDARD))
+    return usage_cost_usd(call.completion.usage, tier_price(prices, call.completion.served_by.get("tier")))
+
+
+def is_waste(call: Call) -> bool:
+    """Was the attempt paid for without an answer: failed, cut at max_tokens, refused?"""
+    return call.completion is None or call.completion.finish_reason in ("length", "refusal", "content_filter")

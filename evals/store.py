@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from evals.core import Call, Completion, FieldOutcome, Record, Score, Timing, Usage, stable_hash
+from evals.core import Call, Completion, FieldOutcome, Price, Record, Score, Timing, Usage, stable_hash
 from evals.errors import StoreError
 
 FORMAT = 1
@@ -247,8 +247,20 @@ def decode(line: Mapping[str, Any]) -> Record:
         if done is not None:
             done = Completion(**{"text": "", **done, "usage": Usage(**done.get("usage", {}))})
         timing = {"ttft_s": None, **call["timing"]} if call.get("timing") else None
-        calls.append(Call(**{**call, "completion": done, "timing": Timing(**timing) if timing else None}))
+        usage = Usage(**call["usage"]) if call.get("usage") else None
+        kept = {"completion": done, "timing": Timing(**timing) if timing else None, "usage": usage}
+        calls.append(Call(**{**call, **kept}))
     return Record(**{**line, "calls": tuple(calls)})
+
+
+def prices(manifest: Mapping[str, Any]) -> dict[str, Price] | None:
+    """Tier -> price of a manifest's snapshot; `None` where the run has none."""
+    found = manifest.get("prices")
+    return {tier: _price(line) for tier, line in found.items()} if found else None
+
+
+def _price(line: Mapping[str, Any]) -> Price:
+    return Price(**{**line, "longer": tuple(_price(part) for part in line.get("longer", ()))})
 
 
 def outcome(line: Mapping[str, Any]) -> FieldOutcome:

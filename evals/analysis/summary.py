@@ -10,7 +10,7 @@ import pandas as pd
 from evals.analysis.table import busy_seconds
 from evals.errors import INFRASTRUCTURE
 from evals.pricing import machine_cost_usd, weakest
-from evals.stats import Estimate, quantile, ratio_bootstrap, wilson
+from evals.stats import Estimate, mean_t, quantile, ratio_bootstrap, wilson
 
 SHARES = ("exact", "exact_strict", "schema_valid", "parse_strict", "parse_lenient")
 SMALL_N_FOR_P95 = 200
@@ -109,19 +109,47 @@ def throughput(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Dollars: of an own machine, measured seconds x declared hourly price; `None` where no price is declared."""
+    """Dollars. Of an own machine: measured seconds x declared hourly price; of a remote model: reported usage x the
+    manifest's dated prices. `None` where a factor is not known; `usd_per_1k` counts what was wasted too."""
+    if manifest.get("prices"):
+        return _remote_cost(frame, manifest)
     price = (manifest.get("machine") or {}).get("usd_per_hour")
     own = manifest.get("location") == "own"
     spent = machine_cost_usd(busy_seconds(frame), price) if own else None
-    wasted = frame.loc[frame["failed"], "cost_usd"].sum() if spent is not None else None
     n = int((~frame["cached"] & frame["latency_s"].notna()).sum())
     return {
         "usd_per_1k": None if spent is None or not n else spent / n * 1000,
+        "low": None,
+        "high": None,
+        "n": n,
         "provenance": None if spent is None else weakest(["measured", "declared"]),
         "billed": spent,
         "notional": spent,
-        "wasted": None if wasted is None else float(wasted),
+        "wasted": None if spent is None else float(frame["wasted_usd"].sum()),
         "note": "no machine price declared: machine.usd_per_hour=..." if own and price is None else None,
+    }
+
+
+def _remote_cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    documents = frame.groupby("sample_id", sort=False)["notional_usd"].agg(lambda part: part.mean(skipna=False))
+    mean = mean_t(_array(documents))
+    silent = int(frame["notional_usd"].isna().sum())
+    whole = silent == 0
+    assumed, unknown = int(frame["wasted_assumed"].sum()), int(frame["wasted_unknown"].sum())
+    notes = [f"{silent} documents reported no usage: their cost is not known"] if silent else []
+    notes += [f"{assumed} unreadable replies are assumed to have cost what the answer did"] if assumed else []
+    notes += [f"{unknown} attempts that timed out may have been billed: not counted"] if unknown else []
+    declared = [price["provenance"] for price in manifest["prices"].values()]
+    return {
+        "usd_per_1k": _number(mean.value * 1000) if whole else None,
+        "low": _number(mean.low * 1000) if whole else None,
+        "high": _number(mean.high * 1000) if whole else None,
+        "n": mean.n,
+        "provenance": weakest(["measured", *declared, *(["assumed"] if assumed else [])]) if whole else None,
+        "billed": float(frame["cost_usd"].sum()) if whole else None,
+        "notional": float(frame["notional_usd"].sum()) if whole else None,
+        "wasted": float(frame["wasted_usd"].sum()),
+        "note": "; ".join(notes) or None,
     }
 
 

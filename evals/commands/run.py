@@ -32,6 +32,11 @@ class Finished:
     summary: dict[str, Any]
     exit_code: int
 
+    def _repr_html_(self) -> str:
+        from evals.report import html
+
+        return html.results([self.summary])
+
 
 def run(settings: RunSettings, *, launcher: str = "python", progress: bool = True) -> Finished:
     """Answer, store and score every document; continue an interrupted run of the same settings.

@@ -5,10 +5,12 @@ transformers) is an `InProcess`: blocking, built by a picklable factory inside o
 `engine/worker.py` turns it into a `Model`.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from evals.core import Completion, Request
+from evals.errors import CallFailed
 
 MarkName = Literal["sent", "prefill_done", "first", "last"]
 
@@ -55,4 +57,37 @@ class InProcess(Protocol):
 
     def close(self) -> None:
         """Free the weights."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchState:
+    """How far a provider's batch is."""
+
+    done: bool
+    """Ended, whatever became of its requests: `collect` may be called."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Requests by state: `succeeded`, `failed`, `processing`."""
+    reason: str | None = None
+    """Why the batch as a whole failed, where it did."""
+
+
+@runtime_checkable
+class Batcher(Protocol):
+    """A remote model that also answers many requests at once, later and at a lower price."""
+
+    async def submit(self, requests: Sequence[tuple[str, Request]]) -> str:
+        """Hand in (key, request) pairs; the provider's id of the batch."""
+        ...
+
+    async def poll(self, batch_id: str) -> BatchState:
+        """How far it is."""
+        ...
+
+    def collect(self, batch_id: str) -> AsyncIterator[tuple[str, Completion | CallFailed]]:
+        """The results of an ended batch by key, in any order; what expired or failed as `CallFailed`."""
+        ...
+
+    async def cancel(self, batch_id: str) -> None:
+        """Give it up."""
         ...

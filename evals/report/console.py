@@ -12,8 +12,8 @@ def results(summaries: Sequence[dict[str, Any]]) -> str:
     parts = [_render(_headline(summaries))]
     if any(summary["slices"] for summary in summaries):
         parts.append(_render(_slices(summaries)))
-    notes = [note for summary in summaries for note in _notes(summary)]
-    return "\n".join([*parts, *dict.fromkeys(notes)])
+    said = [note for summary in summaries for note in notes(summary)]
+    return "\n".join([*parts, *dict.fromkeys(said)])
 
 
 def _headline(summaries: Sequence[dict[str, Any]]) -> Any:
@@ -36,15 +36,15 @@ def _headline(summaries: Sequence[dict[str, Any]]) -> Any:
         quality, latency = summary["quality"], summary["latency"]
         table.add_row(
             summary["option"],
-            str(summary["n"]) + (f" x {summary['repeats']}" if summary["repeats"] > 1 else ""),
+            count_cell(summary),
             str(summary["failed"]),
             interval(quality["f1"]),
             interval(quality["exact"], percent=True),
-            _percent(quality["schema_valid"]["value"]),
+            percent(quality["schema_valid"]["value"]),
             seconds(latency["p50_s"]),
             seconds(latency["p95_s"]) + ("*" if latency["note"] else ""),
             number(summary["throughput"]["docs_per_min"], 1),
-            _cost(summary["cost"]),
+            cost_cell(summary["cost"]),
         )
     return table
 
@@ -58,12 +58,13 @@ def _slices(summaries: Sequence[dict[str, Any]]) -> Any:
         table.add_column(f"{name} (n={'/'.join(sorted(counts))})", justify="right")
     for summary in summaries:
         cells = [summary["slices"].get(name) for name in names]
-        shown = [f"{interval(c['f1'])}  {_percent(c['exact']['value'])}" if c else "-" for c in cells]
+        shown = [f"{interval(c['f1'])}  {percent(c['exact']['value'])}" if c else "-" for c in cells]
         table.add_row(summary["option"], *shown)
     return table
 
 
-def _notes(summary: dict[str, Any]) -> list[str]:
+def notes(summary: dict[str, Any]) -> list[str]:
+    """What a reader must know of the figures, a line each."""
     notes = []
     if summary["latency"]["note"]:
         notes.append(f"* p95: {summary['latency']['note']}; load: {summary['latency']['load']}")
@@ -105,13 +106,23 @@ def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def _percent(value: float | None) -> str:
+def count_cell(summary: dict[str, Any]) -> str:
+    """How many documents, and how often each was asked."""
+    return str(summary["n"]) + (f" x {summary['repeats']}" if summary["repeats"] > 1 else "")
+
+
+def percent(value: float | None) -> str:
+    """A share in whole percent, `-` where not measured."""
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
-def _cost(cost: dict[str, Any]) -> str:
+def cost_cell(cost: dict[str, Any]) -> str:
+    """Dollars of a thousand documents, with interval and provenance."""
     value = cost["usd_per_1k"]
-    return "-" if value is None else f"${value:,.2f} {cost['provenance']}"
+    if value is None:
+        return "-"
+    bounds = "" if cost.get("low") is None else f" [{cost['low']:,.2f}, {cost['high']:,.2f}]"
+    return f"${value:,.2f}{bounds} {cost['provenance']}"
 
 
 def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
