@@ -215,19 +215,42 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 # Nouns <-> JSON -----------------------------------------------------------------------------------------------
 
 
+_ATOMS = frozenset({str, int, bool, type(None)})
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""Field names of every noun met so far: asking `dataclasses` each time costs more than all the rest."""
+
+
 def plain(value: Any) -> Any:
     """A noun as plain JSON data: fields at their default are left out, NaN becomes null."""
-    if dataclasses.is_dataclass(value):
-        return {
-            f.name: plain(v)
-            for f in dataclasses.fields(value)
-            if not ((v := getattr(value, f.name)) is None or v == () or (v == {} and f.name != "metrics"))
-        }
-    if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is tuple or kind is list:
+        return [part if type(part) in _ATOMS else plain(part) for part in value]
+    if kind is dict:
+        return {key: part if type(part) in _ATOMS else plain(part) for key, part in value.items()}
+    names = _FIELDS.get(kind)
+    if names is None and dataclasses.is_dataclass(value):
+        names = _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(value))
+    if names is not None:
+        return _noun(value, names)
     if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, float):  # numpy's
+        return float(value) if math.isfinite(value) else None
+    return [plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _noun(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    found = {}
+    for name in names:
+        part = getattr(value, name)
+        if part is None or part == () or (part == {} and name != "metrics"):
+            continue
+        found[name] = part if type(part) in _ATOMS else plain(part)
+    return found
 
 
 def _dumps(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Which models there are, what may be done with them, and whether their weights are here."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ COLUMNS = {
 }
 """Row key -> heading of the printed table. Use limits stand below it: they are sentences; who
 made the GGUF is the owner of the repository, with a star where that is the model's own maker."""
-SHRINK = {"source": 42, "licence": 12, "family": 8}
+SHRINK = {"source": 36, "licence": 12, "family": 10}
 """Columns that may be cut, in this order, and the least width that each keeps."""
 
 
@@ -77,8 +78,9 @@ def _rows(name: str, card: Mapping[str, Any], root: str | Path | None) -> list[d
 def _row(name: str, card: Mapping[str, Any], root: str | Path | None) -> dict[str, Any]:
     facts, quant = card.get("card") or {}, card.get("quant")
     entry = (card.get("quants") or {}).get(quant) or {}
+    key = card.get("key_env")
     sources = sources_of(card) if entry else ()
-    here = _here({**card, "path": None}, sources, root) if entry else None
+    here = _here({**card, "path": None}, sources, root) if entry else _key(card)
     return {
         "name": name,
         "family": facts.get("family"),
@@ -91,10 +93,18 @@ def _row(name: str, card: Mapping[str, Any], root: str | Path | None) -> dict[st
         "licence": facts.get("licence"),
         "use_limits": facts.get("use_limits"),
         "publisher": entry.get("publisher"),
-        "source": ", ".join(_label(source) for source in sources) or None,
+        "source": ", ".join(_label(source) for source in sources) or (f"API, {key}" if key else None),
         "here": here,
-        "verified": bool(sources) and any(source.verified and not source.only_when_asked for source in sources),
+        "verified": facts.get("verified")
+        if key
+        else bool(sources) and any(source.verified and not source.only_when_asked for source in sources),
     }
+
+
+def _key(card: Mapping[str, Any]) -> str | None:
+    """Of a remote model: is its key set? `None` where it needs none."""
+    name = card.get("key_env")
+    return None if not name else "key" if os.environ.get(str(name)) else "no key"
 
 
 def _here(card: Mapping[str, Any], sources: Sequence[Source], root: str | Path | None) -> str:
@@ -118,7 +128,7 @@ def _cell(key: str, row: Mapping[str, Any]) -> str:
     value = row[key]
     if key == "size":
         about = f"~{human(1e9 * row['about_gb'])}" if row["about_gb"] else "?"
-        return human(value) if value else ("" if row["here"] is None else about)
+        return human(value) if value else ("" if row["quant"] is None else about)
     if key == "quant":
         return "" if value is None else str(value)
     if key == "here":
@@ -151,7 +161,7 @@ def _limits(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
     limits: dict[str, list[str]] = {}
     for row in rows:
-        line = f"{row['use_limits']} ({row['licence']})"
+        line = f"{row['use_limits']}" + (f" ({row['licence']})" if row["licence"] else "")
         names = limits.setdefault(line, []) if row["use_limits"] else []
         if row["name"] not in names:
             names.append(row["name"])

@@ -37,6 +37,7 @@ ORDINALS = {word: str(day) for day, word in enumerate(_ORDINALS.split(), 1)}
 _ORDINAL = re.compile(rf"\b(?:{'|'.join(sorted(ORDINALS, key=len, reverse=True))})\b")
 _EAST_ASIAN = re.compile(r"(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(\d{1,2})\s?[日일]")
 _ISO = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[t\s]\d{1,2}:\d{2}.*)?")
+_PLAIN = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _NUMERIC = re.compile(r"(\d{1,2})\s?[-/.]\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?:[t\s]\d{1,2}:\d{2}.*)?")
 LONGEST = 80
 
@@ -50,6 +51,8 @@ class Ambiguous:
 
 def parse_date(text: str, day_order: DayOrder | None = None) -> date | Ambiguous | None:
     """The date a text says, an `Ambiguous` one, or `None`. Two-digit years: 00-69 are 20xx, 70-99 are 19xx."""
+    if plain := _PLAIN.fullmatch(text):  # as most answers are, and every gold
+        return _date(int(plain[1]), int(plain[2]), int(plain[3]))
     text = " ".join(ascii_digits(text).casefold().split()).strip(" .,;")
     if len(text) > LONGEST:
         return None

@@ -154,7 +154,9 @@ def similarity(node: Node, gold: Json, answer: Json) -> float:
 def compare_leaf(node: Node, gold: Json, answer: Json, source: Source | None = None) -> FieldOutcome:
     """One leaf's outcome, normalised and strict, with a word where it is not plain."""
     options = node.options or {}
-    left, right = normalise(gold, node.kind, options), normalise(answer, node.kind, options)
+    left = normalise(gold, node.kind, options)
+    identical = gold == answer and type(gold) is type(answer)
+    right = left if identical else normalise(answer, node.kind, options)
     note: str | None = None
     equal = left is not None and right is not None and same(left, right, options)
     if node.kind == "span" and isinstance(gold, str) and isinstance(answer, str) and left and right:
@@ -165,7 +167,7 @@ def compare_leaf(node: Node, gold: Json, answer: Json, source: Source | None = N
         path=node.path,
         kind=node.kind,
         outcome=_outcome(left is not None, right is not None, equal),
-        strict=_outcome(gold is not None, answer is not None, gold == answer and type(gold) is type(answer)),
+        strict=_outcome(gold is not None, answer is not None, identical),
         gold=gold,
         answer=answer,
         grounded=source.grounds(answer, node.kind) if source and right is not None else None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from evals.metrics import dates
 from evals.metrics.dates import Ambiguous
-from evals.metrics.normalise import Money, Unparsed, folded, normalise
+from evals.metrics.normalise import Money, Unparsed, absent, folded, normalise
 from evals.metrics.numbers import UNITS, grouped, numbers_in
 
 _TOKEN = re.compile(r"\w+")
@@ -51,13 +51,13 @@ class Source:
         """Does the value, or its normal form, occur? `None` where that cannot be checked."""
         if kind in ("bool", "enum") or isinstance(value, bool) or not isinstance(value, str | int | float):
             return None
+        if isinstance(value, str) and kind != "name" and not absent(value, kind) and folded(value) in self.folded:
+            return True
         form = normalise(value, kind)
         if form is None:
             return None
         if kind == "name" and isinstance(form, str):
             return f" {form} " in self.plain
-        if isinstance(value, str) and folded(value) in self.folded:
-            return True
         if isinstance(form, date):
             return self.dates_of(form)
         if isinstance(form, Money):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -10,10 +11,15 @@ LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """Counts documents: done, failed, a minute, and how long there is to go."""
+    """Counts documents: done, failed, a minute, and how long there is to go.
+
+    `status` adds what its owner knows: dollars so far, calls in flight, waiting ones, errors by kind. It is asked
+    whenever something is shown, from another thread too.
+    """
 
     def __init__(self, name: str, total: int | None, *, enabled: bool = True) -> None:
         self.name, self.total, self.enabled = name, total, enabled
+        self.status: Callable[[], str] = str
         self.done = self.failed = 0
         self._began = self._fresh = time.monotonic()
         self._live = enabled and sys.stderr.isatty()
@@ -23,13 +29,28 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._live:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                ProgressColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.progress import Progress as Bar
+            from rich.text import Text
+
+            owner = self
+
+            class Status(ProgressColumn):  # type: ignore[misc]
+                """Redrawn with the bar, also while no document ends."""
+
+                def render(self, task: Any) -> Text:
+                    return Text(owner.status())
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Bar(
-                *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-            )
+            times = (TimeElapsedColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, *times, Status(), console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.name, total=self.total)
         return self
@@ -62,4 +83,5 @@ class Progress:
         of = f"/{self.total}" if self.total else ""
         left = f", about {(self.total - self.done) / rate:.0f} s to go" if self.total else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.name}: {self.done}{of} documents{failed}, {rate * 60:.1f}/min{left}"
+        more = f"; {status}" if (status := self.status()) else ""
+        return f"{self.name}: {self.done}{of} documents{failed}, {rate * 60:.1f}/min{left}{more}"

@@ -115,3 +115,27 @@ def test_re_uploads_say_what_they_are() -> None:
         assert [source.kind for source in sources] == ["hub", "index"]
         assert sources[1].only_when_asked and "Coder" in str(sources[1].note)
         assert sources[1].sha256 != sources[0].sha256 and sources[1].publisher != sources[0].publisher
+
+
+def remote() -> list[str]:
+    return sorted(name for name, card in cards().items() if card["location"] == "remote")
+
+
+@pytest.mark.parametrize("name", [name for name in remote() if name != "openai_compatible"])
+def test_remote_card_is_sound(name: str) -> None:
+    """Its price is known to the price package that is installed, its id to the file that it names, its key to the user."""
+    from evals.commands.prices import snapshot
+
+    card = cards()[name]
+    assert card["name"] == name and card["id"] and str(card["key_env"]).endswith("_API_KEY")
+    assert card["card"]["checked"]["source"] and card["card"]["checked"]["date"] and card["terms"] is None
+    prices = snapshot(card)
+    assert prices and prices["default"].input_usd_per_mtok and str(prices["default"].source).startswith("genai-prices")
+
+
+def test_a_remote_model_says_whether_its_key_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "planted-key-4711")
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    text = render(list_models(cards()))
+    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert rows["gpt4o"].endswith(" key") and rows["claude"].endswith("no key") and "planted" not in text
