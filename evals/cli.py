@@ -14,7 +14,7 @@ from typing import Any
 
 from evals import catalog
 from evals.commands.settings import COMMANDS, described
-from evals.errors import ConfigError, EvalsError, Stopped, UserError
+from evals.errors import BudgetReached, ConfigError, EvalsError, Stopped, UserError
 
 FLAGS = {"-m", "--multirun", "--info", "-c", "--cfg", "-p", "--package", "--resolve"}
 WITH_VALUE = {"-c", "--cfg", "-p", "--package", "--info"}
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"evals: {one_line(error)}", file=sys.stderr)
         return 2
+    except BudgetReached as error:
+        print(f"evals: {one_line(error)}", file=sys.stderr)
+        return 1
     except EvalsError as error:
         print(f"evals: {one_line(error)}", file=sys.stderr)
         return 4
@@ -233,6 +236,9 @@ def _isolated(word: str, plain: dict[str, Any], command: str, pipe: Any) -> None
     except UserError as error:
         print(f"evals: {one_line(error)}", file=sys.stderr)
         code = 2
+    except BudgetReached as error:
+        print(f"evals: {one_line(error)}", file=sys.stderr)
+        code = 1
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         code = 130

@@ -7,6 +7,7 @@
 batches; a torn last line is dropped on reading, and of one (sample_id, repeat) the last good line wins.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -68,6 +69,9 @@ class RunFolder:
         if self._lock:
             self._lock.close()
             (self.path / "run.lock").unlink(missing_ok=True)
+        if error is not None:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # only where it is empty: nothing was begun, so nothing is left behind
         if failed and error is None:
             raise _cannot_write(self.path / failed[0][0], failed[0][1])
 
@@ -137,13 +141,19 @@ def write_whole(path: Path, text: str) -> None:
         raise _cannot_write(path, error) from error
 
 
-def unfinished(task: str, option: str, run_key: str) -> Path | None:
-    """The newest folder with this run key and no summary: what the same command goes on with."""
+def newest(task: str, option: str, run_key: str) -> Path | None:
+    """The newest folder with this run key, finished or not."""
     folder = results_root() / safe_name(task) / safe_name(option)
     for path in sorted(folder.glob("*/manifest.json"), reverse=True):
         if read_json(path).get("run_key") == run_key:
-            return None if (path.parent / "summary.json").exists() else path.parent
+            return path.parent
     return None
+
+
+def unfinished(task: str, option: str, run_key: str) -> Path | None:
+    """The newest folder with this run key, where it has no summary: what the same command goes on with."""
+    path = newest(task, option, run_key)
+    return None if path is None or (path / "summary.json").exists() else path
 
 
 def records(folder: Path) -> Iterator[Record]:

@@ -14,6 +14,8 @@ from evals.stats import Estimate, mean_t, quantile, ratio_bootstrap, wilson
 
 SHARES = ("exact", "exact_strict", "schema_valid", "parse_strict", "parse_lenient")
 SMALL_N_FOR_P95 = 200
+BENT = 0.05
+"""Share of the median latency above which the event loop's own lag is told."""
 
 
 def summarise(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def summarise(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any
         "quality_without_failed_infrastructure": quality(frame[~infra]) if infra.any() else None,
         "cost": cost(frame, manifest),
         "latency": latency(frame, manifest),
+        "notes": notes(manifest),
         "throughput": throughput(frame),
         "slices": {name: quality(frame[frame["slice"] == name]) for name in sorted(slices, reverse=True)},
         "tags": {tag: quality(frame[[tag in tags for tags in frame["tags"]]]) for tag in tags},
@@ -80,7 +83,9 @@ def latency(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
     values = fresh["latency_s"].to_numpy(np.float64)
     p50, p95 = quantile(values, 0.5), quantile(values, 0.95)
     ttft = quantile(fresh["ttft_s"].to_numpy(np.float64), 0.5)
+    lag = quantile(fresh["loop_lag_s"].to_numpy(np.float64), 0.95)
     n = len(values)
+    bent = lag.value / p50.value if n and p50.value else 0.0
     return {
         "p50_s": _number(p50.value),
         "p50_interval_s": [_number(p50.low), _number(p50.high)],
@@ -90,7 +95,20 @@ def latency(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "load": manifest.get("load") if n else None,
         "n": n,
         "note": f"n too small for p95 (under {SMALL_N_FOR_P95})" if 0 < n < SMALL_N_FOR_P95 else None,
+        "loop_lag_p95_s": _number(lag.value),
+        "bent": f"our own event loop was up to {lag.value:.3f} s late (p95, {100 * bent:.0f} % of the median latency): "
+        "latencies are too long by up to that; use less concurrency"
+        if bent > BENT
+        else None,
     }
+
+
+def notes(manifest: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of how the answers were made."""
+    dropped = (manifest.get("backend") or {}).get("dropped") or ()
+    if "temperature" in dropped and not manifest.get("temperature") and int(manifest.get("repeats", 1)) < 2:
+        return ["the model takes no temperature, so its answers vary from run to run; repeats=3 shows by how much"]
+    return []
 
 
 def throughput(frame: pd.DataFrame) -> dict[str, Any]:
@@ -118,6 +136,7 @@ def cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
     spent = machine_cost_usd(busy_seconds(frame), price) if own else None
     n = int((~frame["cached"] & frame["latency_s"].notna()).sum())
     return {
+        "kind": "machine" if own else None,
         "usd_per_1k": None if spent is None or not n else spent / n * 1000,
         "low": None,
         "high": None,
@@ -141,6 +160,7 @@ def _remote_cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, 
     notes += [f"{unknown} attempts that timed out may have been billed: not counted"] if unknown else []
     declared = [price["provenance"] for price in manifest["prices"].values()]
     return {
+        "kind": "api",
         "usd_per_1k": _number(mean.value * 1000) if whole else None,
         "low": _number(mean.low * 1000) if whole else None,
         "high": _number(mean.high * 1000) if whole else None,

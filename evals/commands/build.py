@@ -14,10 +14,31 @@ from evals.errors import ConfigError
 from evals.loading import ExtractionTask, import_task, load_task
 from evals.models.base import Model
 
-SPEC = ("_target_", "name", "location", "terms", "card", "quant", "quants", "source", "hint")
+SPEC = ("_target_", "name", "location", "terms", "card", "quant", "quants", "source", "hint", "price", "priced_as")
 """Keys of a model YAML that describe it; every other key is an argument of its backend."""
-IN_NAME = ("prompt", "shots", "constrain", "max_tokens", "temperature")
+IN_PROMPT = ("prompt", "shots", "constrain", "max_tokens", "temperature")
+"""Settings of a run that a task is built with."""
+IN_NAME = (*IN_PROMPT, "processing")
 """Settings of a run that make it another option of the same model."""
+UNNAMED = (
+    "card",
+    "quants",
+    "hint",
+    "source",
+    "price",
+    "priced_as",
+    "location",
+    "terms",
+    "key_env",
+    "auth",
+    "transport",
+)
+"""Keys of a model that change neither its answers nor what they cost."""
+WATCHED = (
+    *("resume", "out", "experiment", "machine", "retry_errors", "cache", "budget", "confirm_usd"),
+    *("attempts", "attempt_timeout_s", "timeout_s", "requests_per_min", "tokens_per_min"),
+)
+"""Settings of how a run is carried out: with others the same run goes on."""
 
 
 def task(settings: RunSettings | ScoreSettings) -> ExtractionTask:
@@ -27,7 +48,7 @@ def task(settings: RunSettings | ScoreSettings) -> ExtractionTask:
         raise ConfigError("task has no name; say task=legal_extract")
     run = {"split": settings.split, "seed": settings.seed}
     if isinstance(settings, RunSettings):
-        run |= {key: getattr(settings, key) for key in IN_NAME}
+        run |= {key: getattr(settings, key) for key in IN_PROMPT}
         run["shots"] = shots(settings)
     name = str(settings.task["name"])
     kind = type_of_task(name)
@@ -55,6 +76,8 @@ def model(settings: RunSettings, *, log: Path | None = None) -> Model:
     parameters = inspect.signature(target).parameters
     if "path" in parameters and spec.get("quants"):
         options["path"] = str(weights(spec))
+    if "stream" in parameters:
+        options["stream"] = settings.stream and settings.processing == "online"
     if "answer" in parameters:
         options["answer"] = import_task(catalog.task_folder(str(settings.task["name"])), "rules").answer
     arguments = checked(target, {**options, "name": spec["name"]}, "model")
@@ -122,9 +145,11 @@ def option_name(settings: RunSettings) -> str:
     spec = settings.model
     known = catalog.options("model")
     base = catalog.option("model", spec["name"]) if spec["name"] in known else {}
-    parts = {k: v for k, v in spec.items() if k not in ("card", "quants", "hint", "source") and v != base.get(k)}
+    parts = {k: v for k, v in spec.items() if k not in UNNAMED and v != base.get(k)}
     if parts.get("path"):
         parts["path"] = Path(str(parts["path"])).stem
+    if parts.get("base_url"):
+        parts["base_url"] = str(parts["base_url"]).split("://")[-1].rpartition("@")[2].split("/")[0]
     defaults = {name: RunSettings.__dataclass_fields__[name].default for name in IN_NAME}
     parts |= {name: getattr(settings, name) for name in IN_NAME if getattr(settings, name) != defaults[name]}
     tasks = catalog.options("task")
@@ -142,8 +167,6 @@ def _short(value: Any) -> str:
 
 def run_key(settings: RunSettings, option: str, identity: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     """Hash of everything that makes two commands the same run. The scorer is left out: a record outlives it."""
-    asked = {
-        key: value for key, value in vars(settings).items() if key not in ("resume", "out", "experiment", "machine")
-    }
-    asked["model"] = {key: value for key, value in settings.model.items() if key not in ("card", "hint")}
+    asked = {key: value for key, value in vars(settings).items() if key not in WATCHED}
+    asked["model"] = {key: value for key, value in settings.model.items() if key not in UNNAMED or key == "source"}
     return stable_hash([asked, option, dict(identity), hashes["prompt"], hashes["schema"]])

@@ -1,6 +1,6 @@
 """`run`: a task's documents through a model; every record on disk before it is scored."""
 
-import json
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,24 @@ from typing import Any
 from evals import store
 from evals.analysis.summary import summarise
 from evals.analysis.table import load_run
-from evals.commands import build
+from evals.commands import answering, build, manifest
+from evals.commands.estimate import confirm, estimate
+from evals.commands.prices import snapshot
 from evals.commands.settings import RunSettings
-from evals.core import Record, Sample
-from evals.engine import machine
-from evals.engine.generate import Engine, run_until_done
-from evals.errors import INFRASTRUCTURE, DataError, Stopped, StoreError
+from evals.core import Price, Record, Sample
+from evals.engine.cache import ResponseCache
+from evals.engine.generate import Engine
+from evals.engine.loop import run_until_done
+from evals.errors import (
+    INFRASTRUCTURE,
+    BudgetReached,
+    ConfigError,
+    DataError,
+    EvalsError,
+    FatalCall,
+    Stopped,
+    StoreError,
+)
 from evals.loading import ExtractionTask, select
 from evals.models.base import Model
 from evals.report.progress import Progress
@@ -41,32 +53,72 @@ class Finished:
 def run(settings: RunSettings, *, launcher: str = "python", progress: bool = True) -> Finished:
     """Answer, store and score every document; continue an interrupted run of the same settings.
 
-    Raises `UserError` before the first token where something is wrong, `Stopped` on Ctrl-C.
+    Raises `UserError` before the first token where something is wrong, `Stopped` on Ctrl-C, `BudgetReached`.
     """
     task = build.task(settings)
     identity = task.identity()
     option = build.option_name(settings)
     hashes = task.hashes()
     key = build.run_key(settings, option, identity, hashes)
-    old = store.unfinished(task.name, option, key) if settings.resume else None
+    prices = snapshot(settings.model, processing=settings.processing)
+    old = _old(settings, task, option, key)
     samples = selected(task, settings)
     first = next(samples, None)
     if first is None:
         raise DataError(
             f"task={task.name} split={task.split}: no document is left to answer{_why_empty(task, settings)}"
         )
+    total = _expected(task, settings)
+    if prices and old is None:
+        found = estimate(task, settings, prices, total)
+        confirm(found, above_usd=settings.confirm_usd, budget_usd=settings.budget.usd)
     folder = store.RunFolder(old) if old else store.RunFolder.create(task.name, option)
     model = build.model(settings, log=folder.path / "run.log")
-    with folder, Progress(option, _expected(task, settings), enabled=progress) as shown:
-        done = store.answered(folder.path) if old else {}
-        job = _Job(folder, task, hashes["scorer"], shown, {k: r for k, r in done.items() if _settled(r)})
-        about = _about(settings, task, option, key, identity, hashes, launcher)
+    with folder, Progress(option, total, enabled=progress) as shown:
+        records = store.answered(folder.path) if old else {}
+        done = {k: r for k, r in records.items() if _settled(r, settings)}
+        about = manifest.about(
+            settings,
+            task,
+            option=option,
+            key=key,
+            identity=identity,
+            hashes=hashes,
+            concurrency=answering.concurrency(settings, model),
+            prices=prices,
+            launcher=launcher,
+        )
+        job = _Job(folder, task, hashes["scorer"], shown, done, model, about, prices, records)
         try:
-            run_until_done(_answer(settings, job, model, about, _chained(first, samples)))
-        except Stopped:
-            folder.write("stopped.json", {"answered": shown.done, "continue": launcher})
-            raise Stopped(_stopped(shown, folder.path, launcher)) from None
+            wire = answering.account(model) is not None
+            run_until_done(_answer(settings, job, _chained(first, samples)), fast=wire)
+        except (Stopped, BudgetReached, FatalCall) as error:
+            raise _cut_short(error, job, launcher) from None
         return _finish(folder, about, shown)
+
+
+def _old(settings: RunSettings, task: ExtractionTask, option: str, key: str) -> Path | None:
+    """The folder that this command goes on with, where there is one."""
+    if settings.retry_errors:
+        old = store.newest(task.name, option, key)
+        if old is None:
+            raise StoreError(f"retry_errors=true: no run of this command is found in {store.results_root()}")
+        return old
+    return store.unfinished(task.name, option, key) if settings.resume else None
+
+
+def _cut_short(error: EvalsError, job: "_Job", launcher: str) -> EvalsError:
+    """What the user reads of a run that ended early: how much is kept, and the mend."""
+    of = f" of {job.shown.total}" if job.shown.total else ""
+    kept = f"{job.shown.done}{of} documents are answered and kept in {job.folder.path}"
+    if isinstance(error, FatalCall):
+        return ConfigError(
+            f"{job.model.name}: {error.text} ({error.kind}); {kept}; the same command goes on: {launcher}"
+        )
+    job.folder.write("stopped.json", {"answered": job.shown.done, "continue": launcher})
+    if isinstance(error, BudgetReached):
+        return BudgetReached(f"{error}; {kept}; with a higher budget the same command goes on: {launcher}")
+    return Stopped(f"stopped: {kept}; go on with: {launcher}")
 
 
 def selected(task: ExtractionTask, settings: Any) -> Iterator[Sample]:
@@ -83,6 +135,12 @@ class _Job:
     scorer: str
     shown: Progress
     done: Mapping[tuple[str, int], Record]
+    """What was answered before an interruption."""
+    model: Model
+    about: dict[str, Any]
+    prices: Mapping[str, Price] | None
+    before: Mapping[tuple[str, int], Record]
+    """`done`, and what failed and is asked again."""
 
     def sink(self, sample: Sample, record: Record) -> None:
         self.folder.append(record)
@@ -115,71 +173,42 @@ def score_record(folder: store.RunFolder, task: ExtractionTask, scorer: str, sam
     folder.append_score(scorer, record, task.score(sample, record.text), about)
 
 
-async def _answer(
-    settings: RunSettings, job: _Job, model: Model, about: dict[str, Any], samples: Iterator[Sample]
-) -> None:
+async def _answer(settings: RunSettings, job: _Job, samples: Iterator[Sample]) -> None:
+    model, about = job.model, job.about
     job.shown.say(f"loading {model.name}")
     before = time.monotonic()
     try:
         about["backend"] = dict(await model.start())
+        cache = answering.response_cache(settings, model, str(job.folder.path.resolve()), about["backend"])
         about["backend"]["start_s"] = round(time.monotonic() - before, 3)
         job.folder.write("manifest.json", about)
-        job.folder.write("config.yaml", _yaml(settings))
+        job.folder.write("config.yaml", manifest.config_yaml(settings))
         (job.folder.path / f"scores-{job.scorer}.jsonl").unlink(missing_ok=True)
         job.shown.say("")
-        engine = Engine(
-            task=job.task,
-            model=model,
-            sink=job.sink,
-            concurrency=settings.concurrency,
-            repeats=settings.repeats,
-            timeout_s=settings.timeout_s,
-            skip=job.done.keys(),
-        )
-        await engine.run(job.again(samples, settings.repeats))
+        with cache or contextlib.nullcontext():
+            await _engine(settings, job, cache).run(job.again(samples, settings.repeats))
     finally:
         await model.close()
 
 
-def _about(
-    settings: RunSettings,
-    task: ExtractionTask,
-    option: str,
-    key: str,
-    identity: Mapping[str, Any],
-    hashes: Mapping[str, str],
-    launcher: str,
-) -> dict[str, Any]:
-    """The manifest, but for what the backend says of itself once it is loaded."""
-    return {
-        "format": store.FORMAT,
-        "task": task.name,
-        "task_version": task.version,
-        "task_options": {k: v for k, v in settings.task.items() if k not in ("name", "_target_")},
-        **{name: getattr(settings, name) for name in ("prompt", "max_tokens", "temperature", "constrain")},
-        "option": option,
-        "model": settings.model["name"],
-        "location": settings.model.get("location"),
-        "weights": {key: settings.model.get(key) for key in ("quant", "source")},
-        "dataset": dict(identity),
-        "split": task.split,
-        "limit": settings.limit,
-        "slice": settings.slice,
-        "repeats": settings.repeats,
-        "shots": task.shots,
-        "hashes": dict(hashes),
-        "seed": settings.seed,
-        "concurrency": settings.concurrency,
-        "load": "single_stream" if settings.concurrency == 1 else f"closed_loop({settings.concurrency})",
-        "stream": True,
-        "git": machine.git_state(Path(__file__).parent),
-        "packages": machine.packages(),
-        "machine": {**machine.facts(), **settings.machine},
-        "prices": None,
-        "run_key": key,
-        "launcher": launcher,
-        "started_at": store.stamp(),
-    }
+def _engine(settings: RunSettings, job: _Job, cache: ResponseCache | None) -> Engine:
+    watch = answering.Watch(prices=job.prices, shown=job.shown)
+    spent = answering.spent_before(job.before.values(), job.prices)
+    watch.usd = spent.usd
+    engine = watch.engine = Engine(
+        task=job.task,
+        model=job.model,
+        sink=job.sink,
+        concurrency=answering.concurrency(settings, job.model),
+        repeats=settings.repeats,
+        skip=job.done.keys(),
+        cache=cache,
+        budget=answering.budget(settings, job.prices, spent),
+        on_call=watch.on_call,
+        **answering.limits(settings, job.model),
+    )
+    job.shown.status = watch.status
+    return engine
 
 
 def _finish(folder: store.RunFolder, about: Mapping[str, Any], shown: Progress) -> Finished:
@@ -189,18 +218,19 @@ def _finish(folder: store.RunFolder, about: Mapping[str, Any], shown: Progress) 
     return Finished(folder=folder.path, summary=summary, exit_code=4 if share > INFRASTRUCTURE_LIMIT else 0)
 
 
-def conclude(folder: store.RunFolder, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def conclude(folder: store.RunFolder, about: Mapping[str, Any]) -> dict[str, Any]:
     """Derive the table and write `summary.json`: from then on the run is complete."""
     folder.flush()
-    summary = summarise(load_run(folder.path), manifest)
+    summary = summarise(load_run(folder.path), about)
     summary["content_hash"] = folder.content_hash()
     folder.write("summary.json", summary)
     return summary
 
 
-def _settled(record: Record) -> bool:
-    """Answered, or failed for the model's own reasons: an infrastructure failure is asked again on resume."""
-    return record.answer is not None or record.error not in INFRASTRUCTURE
+def _settled(record: Record, settings: RunSettings) -> bool:
+    """Answered, or failed for the model's own reasons: an infrastructure failure is asked again on resume, and with
+    `retry_errors` every failure."""
+    return record.answer is not None or not (settings.retry_errors or record.error in INFRASTRUCTURE)
 
 
 def _expected(task: ExtractionTask, settings: RunSettings) -> int | None:
@@ -221,14 +251,3 @@ def _why_empty(task: ExtractionTask, settings: RunSettings) -> str:
         return ""
     tags = sorted({tag for sample in task.samples() for tag in sample.tags})
     return f" with slice=[{','.join(settings.slice)}]; its tags are {', '.join(tags)}"
-
-
-def _stopped(shown: Progress, folder: Path, launcher: str) -> str:
-    of = f" of {shown.total}" if shown.total else ""
-    return f"stopped: {shown.done}{of} documents are answered and kept in {folder}; go on with: {launcher}"
-
-
-def _yaml(settings: RunSettings) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(json.loads(json.dumps(vars(settings), default=str)), sort_keys=False, allow_unicode=True))

@@ -5,11 +5,29 @@
 
 import types
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 FORBID = {"extra": "forbid"}
 Options = dict[str, Any]
 Names = list[str]
+Cache = Literal["resume", "read", "off"]
+Processing = Literal["online", "batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSettings:
+    """What a run may use up before it stops, with its records kept and exit code 1; null: no limit."""
+
+    __pydantic_config__ = FORBID
+    usd: float | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("usd", "tokens", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"budget.{name}={value:g} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +48,33 @@ class RunSettings:
     constrain: Annotated[bool, "decode under the JSON schema; false: free text"] = True
     max_tokens: Annotated[int, "longest answer, in tokens"] = 1024
     temperature: Annotated[float, "0 is greedy"] = 0.0
-    concurrency: Annotated[int, "documents in flight at once"] = 1
-    timeout_s: Annotated[float, "deadline of one call, in seconds"] = 900.0
+    stream: Annotated[bool, "take answers as they come, which gives time to first token; false: whole"] = True
+    concurrency: Annotated[int | None, "documents in flight at once; null: 1 on this machine, 8 elsewhere"] = None
+    requests_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
+    tokens_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
+    attempts: Annotated[int, "how often a call is tried that a time-out, a limit or a server error spoils"] = 6
+    attempt_timeout_s: Annotated[float | None, "deadline of one attempt; null: 60 elsewhere, timeout_s here"] = None
+    timeout_s: Annotated[float, "deadline of one document, retries included, in seconds"] = 900.0
+    budget: Annotated[BudgetSettings, "stop before more is used: budget.usd=5 budget.tokens=1e6 budget.minutes=30"] = (
+        BudgetSettings()
+    )
+    confirm_usd: Annotated[float, "ask, on a terminal, before a run that is estimated to cost more"] = 10.0
+    cache: Annotated[Cache, "resume: replies this run bought before it was cut; read: any run's; off: none"] = "resume"
+    processing: Annotated[Processing, "online, or batch: the provider's batch API, later and cheaper"] = "online"
     resume: Annotated[bool, "go on with an interrupted run of the same command; false: start anew"] = True
+    retry_errors: Annotated[bool, "ask again only what failed in the newest run of the same command"] = False
     out: Annotated[str | None, "folder that also gets run.csv and run.json"] = None
     experiment: Annotated[Any, "a preset of configs/experiment/"] = None
 
     def __post_init__(self) -> None:
-        for name in ("repeats", "max_tokens", "concurrency"):
+        for name in ("repeats", "max_tokens", "attempts"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("limit", "shots"):
+        for name, least in (("limit", 1), ("shots", 0), ("concurrency", 1)):
             if (value := getattr(self, name)) is not None:
-                _at_least(name, value, 1 if name == "limit" else 0)
-        if not self.timeout_s > 0:
-            raise ValueError(f"timeout_s={self.timeout_s:g} must be above 0")
+                _at_least(name, value, least)
+        for name in ("timeout_s", "attempt_timeout_s", "requests_per_min", "tokens_per_min"):
+            if (limit := getattr(self, name)) is not None and not limit > 0:
+                raise ValueError(f"{name}={limit:g} must be above 0")
         if not 0 <= self.temperature <= 2:
             raise ValueError(f"temperature={self.temperature:g} must lie in 0..2")
 
@@ -115,6 +146,8 @@ def described(settings: type) -> list[tuple[str, str, str, str]]:
 
 
 def _default(value: Any) -> str:
+    if isinstance(value, BudgetSettings):
+        return "no limit"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -126,4 +159,8 @@ def _kind(hint: Any) -> str:
         return "name"
     if get_origin(hint) is dict:
         return "group"
+    if get_origin(hint) is Literal:
+        return " or ".join(get_args(hint))
+    if hint is BudgetSettings:
+        return "keys"
     return "[list]" if get_origin(hint) is list else str(getattr(hint, "__name__", hint))

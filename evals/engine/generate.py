@@ -1,56 +1,29 @@
-"""Documents in, records out: bounded in flight, streamed from the data set, every failure a row.
+"""Documents in, records out: a fixed set of workers pulls from one iterator, every failure becomes a row.
 
-Waits stay apart: `queued_s` is the wait for a place, `total_s` the service. The engine owns the clock; a backend
-only calls `mark`.
+Memory does not grow with the number of documents, and no result depends on the number of workers. Waits stay apart:
+`queued_s` is the wait for a place, `total_s` the service, `backoff_s` the pause after a failed attempt. The engine owns
+the clock; a backend only calls `mark`.
 """
 
 import asyncio
-import contextlib
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Container, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, TypeVar
 
-from evals.core import Call, Completion, Record, Request, Role, Sample, Task, Timing, Usage
-from evals.errors import CallFailed, FatalCall, Stopped
-from evals.models.base import MarkName, Model
+from evals.core import Call, Completion, Record, Request, Sample, Task, Usage
+from evals.engine.attempts import ATTEMPTS, Asked, Attempts, Counters
+from evals.engine.budget import Budget
+from evals.engine.cache import ResponseCache
+from evals.engine.limits import Limiter
+from evals.engine.loop import run_until_done
+from evals.errors import BudgetReached, EvalsError
+from evals.models.base import Model
 
-T = TypeVar("T")
+__all__ = ["ATTEMPTS", "Engine", "Sink", "run_until_done"]
+
 Sink = Callable[[Sample, Record], None]
+Forbid = Callable[[Request], str | None]
 HEARTBEAT_S = 0.05
-
-
-class Stamps:
-    """The marks of one call on the engine's monotonic clock."""
-
-    def __init__(self) -> None:
-        self.taken_up = time.monotonic()
-        self.started_at = datetime.now(UTC).isoformat(timespec="microseconds")
-        self.at: dict[str, float] = {}
-        self.lag_s = 0.0
-
-    def __call__(self, name: MarkName, offset_s: float | None = None) -> None:
-        """Stamp now, or `offset_s` seconds after `sent` for what happened in another process."""
-        now = time.monotonic()
-        self.at.setdefault(name, now if offset_s is None else self.at.get("sent", now) + offset_s)
-
-    def timing(self) -> Timing:
-        """The call's timing; `last` falls back to now, for calls that failed."""
-        sent = self.at.get("sent", self.taken_up)
-        first, prefill, last = self.at.get("first"), self.at.get("prefill_done"), self.at.get("last", time.monotonic())
-        return Timing(
-            started_at=self.started_at,
-            queued_s=round(sent - self.taken_up, 6),
-            ttft_s=None if first is None else round(first - sent, 6),
-            total_s=round(last - sent, 6),
-            loop_lag_s=round(self.lag_s, 6),
-            prefill_s=None if prefill is None else round(prefill - sent, 6),
-            decode_s=None if prefill is None else round(last - prefill, 6),
-        )
 
 
 @dataclass(kw_only=True)
@@ -64,88 +37,120 @@ class Engine:
     concurrency: int = 1
     repeats: int = 1
     timeout_s: float = 600.0
-    """Deadline of one call."""
+    """Deadline of a document, of each part where it has parts: all attempts and the pauses between them."""
     skip: Container[tuple[str, int]] = ()
     """(sample id, repeat) that are answered already."""
-    flying: set[Stamps] = field(default_factory=set)
+    attempts: int = ATTEMPTS
+    attempt_timeout_s: float | None = None
+    """A hung connection is cut after so long, and asked again."""
+    seed: int = 0
+    """Of the pauses before attempts are repeated."""
+    limiter: Limiter | None = None
+    """`None`: no limit a minute; 429 narrows the window all the same."""
+    cache: ResponseCache | None = None
+    budget: Budget | None = None
+    forbid: Forbid | None = None
+    """Why this model may not see a document, or `None`: such a document is an error row, and nothing is sent."""
+    on_call: Callable[[Call], None] | None = None
+    """Called after each attempt, before the record is made."""
+    _asker: Attempts = field(init=False)
+    _stop: EvalsError | None = field(init=False, default=None)
+    """Why no further document is begun; those under way are finished."""
+    _passes: int = field(init=False, default=0)
+    """Turns of the event loop that were seen."""
+    _pass_due: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.limiter = self.limiter or Limiter()
+        self.limiter.concurrency = self.limiter.concurrency or self.concurrency
+        self._asker = Attempts(
+            model=self.model,
+            limiter=self.limiter,
+            budget=self.budget,
+            cache=self.cache,
+            attempts=self.attempts,
+            attempt_timeout_s=self.attempt_timeout_s,
+            timeout_s=self.timeout_s,
+            seed=self.seed,
+            on_call=self.on_call,
+        )
+
+    def counters(self) -> Counters:
+        """What is going on at this moment."""
+        return self._asker.counters()
 
     async def run(self, samples: Iterable[Sample]) -> None:
-        """Answer every sample `repeats` times. The first error of the sink, or a fatal call, ends the run."""
-        places = asyncio.Semaphore(self.concurrency)
+        """Answer every sample `repeats` times.
+
+        The first error of the sink or of the data, or a fatal call, ends the run at once and is raised as it is; so is
+        `BudgetReached`, once the documents under way are recorded.
+        """
+        wanted = self._wanted(samples)
         beat = asyncio.create_task(self._heartbeat())
+        workers = [asyncio.create_task(self._work(wanted)) for _ in range(self.concurrency)]
         try:
-            async with asyncio.TaskGroup() as group:
-                for sample, repeat in self._wanted(samples):
-                    await places.acquire()
-                    group.create_task(self._document(sample, repeat, places))
+            await _all_or_first_error(workers)
         finally:
             beat.cancel()
+            if self.cache:
+                self.cache.flush()
+        if self._stop or (self.cache and self.cache.failed):
+            raise self._stop or self.cache.failed  # type: ignore[union-attr, misc]
 
-    def _wanted(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, int]]:
+    def _wanted(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, int] | None]:
+        """Each (sample, repeat) that is to be answered; `None` for each that is passed over."""
         for sample in samples:
             for repeat in range(self.repeats):
-                if (sample.id, repeat) not in self.skip:
-                    yield sample, repeat
+                yield None if (sample.id, repeat) in self.skip else (sample, repeat)
 
-    async def _document(self, sample: Sample, repeat: int, places: asyncio.Semaphore) -> None:
-        try:
-            request = self.task.request(sample)
-            if repeat and request.temperature:
-                request = replace(request, seed=request.seed + repeat)
-            calls = await self._calls(sample, request)
-            answer = next(
-                (i for i in reversed(range(len(calls))) if calls[i].role == "answer" and calls[i].completion), None
-            )
-            record = Record(
-                sample_id=sample.id,
-                repeat=repeat,
-                request_hash=request.hash,
-                calls=tuple(calls),
-                answer=answer,
-                truncated_chars=request.truncated_chars,
-            )
-        finally:
-            places.release()
-        self.sink(sample, record)
+    async def _work(self, wanted: Iterator[tuple[Sample, int] | None]) -> None:
+        for item in wanted:
+            before = self._watch_passes()
+            if item is not None:
+                await self._document(*item)
+            if self._stop:
+                return
+            if self._passes == before:  # nobody else had a turn: neither other workers nor Ctrl-C
+                await asyncio.sleep(0)
 
-    async def _calls(self, sample: Sample, request: Request) -> list[Call]:
+    def _watch_passes(self) -> int:
+        if not self._pass_due:
+            self._pass_due = True
+            asyncio.get_running_loop().call_soon(self._passed)
+        return self._passes
+
+    def _passed(self) -> None:
+        self._pass_due = False
+        self._passes += 1
+
+    async def _document(self, sample: Sample, repeat: int) -> None:
+        request = seeded(self.task.request(sample), repeat)
+        asked = Asked(request.hash, sample.id, repeat)
+        calls: list[Call] = []
+        if self.forbid and (reason := self.forbid(request)):
+            calls.append(Call(role="answer", model=self.model.name, error="privacy", error_text=reason))
+        else:
+            try:
+                await self._ask(sample, request, asked, calls)
+            except BudgetReached as reached:
+                self._stop = self._stop or reached
+                if not calls or request.parts:  # parts are in the cache, and go on from there
+                    return
+        self.sink(sample, record_of(asked, request, calls))
+        if self.cache and self.cache.failed:
+            self._stop = self._stop or self.cache.failed
+
+    async def _ask(self, sample: Sample, request: Request, asked: Asked, calls: list[Call]) -> None:
         if not request.parts:
-            return [await self._call(request, "answer")]
-        calls = [await self._call(part, "part") for part in request.parts]
-        texts = [call.completion.text for call in calls if call.completion]
+            await self._asker.ask(request, asked, calls)
+            return
+        texts = []
+        for number, part in enumerate(request.parts):
+            done = await self._asker.ask(part, Asked(part.hash, sample.id, asked.repeat, number), calls, "part")
+            if done is not None:
+                texts.append(done.text)
         if texts:
-            merged = Completion(text=self.task.merge(sample, texts), finish_reason="stop", usage=Usage())
-            calls.append(Call(role="answer", model="merge", completion=merged))
-        return calls
-
-    async def _call(self, request: Request, role: Role) -> Call:
-        stamps = Stamps()
-        self.flying.add(stamps)
-        completion, failure = None, None
-        in_flight = len(self.flying)
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                completion = await self.model.generate(request, stamps)
-            stamps("last")
-        except FatalCall:
-            raise
-        except CallFailed as error:
-            failure = error
-        except TimeoutError:
-            failure = CallFailed("timeout", f"no answer within {self.timeout_s:g} s")
-        except Exception as error:  # a backend's own bug is a row too, and the run goes on
-            failure = CallFailed("internal", f"{type(error).__name__}: {error}")
-        finally:
-            self.flying.discard(stamps)
-        return Call(
-            role=role,
-            model=self.model.name,
-            timing=stamps.timing(),
-            completion=completion,
-            error=failure.kind if failure else None,
-            error_text=failure.text if failure else None,
-            in_flight=in_flight,
-        )
+            calls.append(merged(self.task, sample, texts))
 
     async def _heartbeat(self) -> None:
         """How late the event loop runs, kept as the worst lag each call has lived through."""
@@ -153,73 +158,47 @@ class Engine:
             before = time.monotonic()
             await asyncio.sleep(HEARTBEAT_S)
             lag = time.monotonic() - before - HEARTBEAT_S
-            for stamps in self.flying:
+            for stamps in self._asker.flying:
                 stamps.lag_s = max(stamps.lag_s, lag)
 
 
-def run_until_done(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine from plain code, in a notebook too. Ctrl-C raises `Stopped`; a second one ends the process."""
+def seeded(request: Request, repeat: int) -> Request:
+    """The request of one repeat: where answers are drawn, each repeat draws its own."""
+    if not repeat or not request.temperature:
+        return request
+    parts = tuple(replace(part, seed=part.seed + repeat) for part in request.parts)
+    return replace(request, seed=request.seed + repeat, parts=parts)
+
+
+def merged(task: Task, sample: Sample, texts: list[str]) -> Call:
+    """The call that stands for the answer of a document in parts: one text of each part that has one."""
+    done = Completion(text=task.merge(sample, texts), finish_reason="stop", usage=Usage())
+    return Call(role="answer", model="merge", completion=done)
+
+
+def record_of(asked: Asked, request: Request, calls: list[Call]) -> Record:
+    """The record of a document: its answer is the last call, where that has a completion; of parts, where merged."""
+    last = calls[-1]
+    answered = last.completion is not None and (last.role == "answer" or not request.parts)
+    return Record(
+        sample_id=asked.sample_id,
+        repeat=asked.repeat,
+        request_hash=asked.hash,
+        calls=tuple(calls),
+        answer=len(calls) - 1 if answered else None,
+        truncated_chars=request.truncated_chars,
+    )
+
+
+async def _all_or_first_error(workers: list["asyncio.Task[None]"]) -> None:
+    """Wait for all; the first error, or our own cancellation, ends the others and is raised alone."""
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _run(work)
-    box: list[Any] = []
-
-    def inside() -> None:
-        try:
-            box.append(_run(work))
-        except BaseException as error:
-            box.append(error)
-
-    thread = threading.Thread(target=inside)  # a notebook's own loop is running in this one
-    thread.start()
-    thread.join()
-    if isinstance(box[0], BaseException):
-        raise box[0]
-    return box[0]  # type: ignore[no-any-return]
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner() as runner, _interruptible(runner.get_loop()) as interrupted:
-        task = runner.get_loop().create_task(work)
-        interrupted.append(task)
-        try:
-            return runner.get_loop().run_until_complete(task)
-        except asyncio.CancelledError:
-            raise Stopped() from None
-        except BaseExceptionGroup as group:
-            raise _first(group) from None
-
-
-@contextlib.contextmanager
-def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[list["asyncio.Task[Any]"]]:
-    """First SIGINT cancels the task put into the yielded list, the second ends the process at once."""
-    tasks: list[asyncio.Task[Any]] = []
-    heard: list[int] = []
-
-    def stop() -> None:
-        if tasks:
-            tasks[0].cancel()
-
-    def hear(number: int, _frame: object) -> None:
-        if heard:  # here, not on the loop: whatever blocks the loop must not block a second Ctrl-C
-            os._exit(130)
-        heard.append(number)
-        loop.call_soon_threadsafe(stop)
-
-    usable = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT) if usable else None
-    if usable:
-        signal.signal(signal.SIGINT, hear)
-    try:
-        yield tasks
+        await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        if usable:
-            signal.signal(signal.SIGINT, before)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        for worker in workers:
+            worker.cancel()
+        results = await asyncio.gather(*workers, return_exceptions=True)
+    errors = [error for error in results if isinstance(error, BaseException)]
+    errors = [error for error in errors if not isinstance(error, asyncio.CancelledError)] or errors
+    if errors:
+        raise errors[0]

@@ -68,6 +68,11 @@ def notes(summary: dict[str, Any]) -> list[str]:
     notes = []
     if summary["latency"]["note"]:
         notes.append(f"* p95: {summary['latency']['note']}; load: {summary['latency']['load']}")
+    if summary["latency"].get("bent"):
+        notes.append(f"{summary['option']}: {summary['latency']['bent']}")
+    notes += [f"{summary['option']}: {note}" for note in summary.get("notes", ())]
+    if summary["cost"].get("kind") == "api":
+        notes.append(f"{summary['option']}: {_bill(summary)}")
     if summary["cost"].get("note"):
         notes.append(f"$/1k docs: {summary['cost']['note']}")
     if summary["truncated_documents"]:
@@ -81,6 +86,13 @@ def notes(summary: dict[str, Any]) -> list[str]:
     if without:
         notes.append(f"{summary['option']}: F1 without infrastructure failures {interval(without['f1'])}")
     return notes
+
+
+def _bill(summary: dict[str, Any]) -> str:
+    cost, cached = summary["cost"], summary["n"] * summary["repeats"] - summary["fresh_n"]
+    billed = "unknown" if cost["billed"] is None else f"${cost['billed']:,.4f}"
+    served = f"; {cached} answers came from the response cache and cost nothing again" if cached else ""
+    return f"billed {billed}, of it ${cost['wasted']:,.4f} without an answer{served}"
 
 
 def interval(estimate: dict[str, Any], *, percent: bool = False) -> str:

@@ -1,0 +1,135 @@
+"""Settings -> the engine that answers: limits, budget, response cache, who may see what, and what progress shows."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evals.commands.settings import BudgetSettings, RunSettings
+from evals.core import Call, Price, Record, Request, Usage, stable_hash
+from evals.engine.budget import Budget, Spent
+from evals.engine.cache import ResponseCache
+from evals.engine.generate import Engine
+from evals.engine.limits import Limiter
+from evals.errors import ConfigError
+from evals.models.base import Model
+from evals.models.weights import cache_root
+from evals.policy import forbidden
+from evals.pricing import STANDARD, call_cost_usd, tier_price, usage_cost_usd
+
+WIRE_CONCURRENCY = 8
+WIRE_ATTEMPT_TIMEOUT_S = 60.0
+
+
+def account(model: Model) -> str | None:
+    """Whose limits the model's calls count against; `None` for a model in this process or a child of it."""
+    return getattr(model, "account", None)
+
+
+def concurrency(settings: RunSettings, model: Model) -> int:
+    """Documents in flight: what is said, else one in process and a few over a wire."""
+    return settings.concurrency or (WIRE_CONCURRENCY if account(model) else 1)
+
+
+def identity(facts: Mapping[str, Any]) -> str:
+    """Hash of everything about a backend that its answers depend on: not of the client that carries them."""
+    return stable_hash({key: value for key, value in facts.items() if key not in ("client", "start_s")}, length=32)
+
+
+def limits(settings: RunSettings, model: Model) -> dict[str, Any]:
+    """Keyword arguments of the engine that say how attempts are made."""
+    wire = account(model)
+    cut = settings.attempt_timeout_s or (WIRE_ATTEMPT_TIMEOUT_S if wire else None)
+    spec = settings.model
+
+    def forbid(request: Request) -> str | None:
+        return forbidden(request.data_class, location=spec.get("location"), terms=spec.get("terms"))
+
+    return {
+        "attempts": settings.attempts,
+        "attempt_timeout_s": cut,
+        "timeout_s": settings.timeout_s,
+        "seed": settings.seed,
+        "forbid": None if spec.get("location") == "own" else forbid,
+        "limiter": Limiter(
+            wire or "",
+            requests_per_min=settings.requests_per_min,
+            tokens_per_min=settings.tokens_per_min,
+            folder=cache_root() if wire else None,
+        ),
+    }
+
+
+def response_cache(settings: RunSettings, model: Model, run: str, facts: Mapping[str, Any]) -> ResponseCache | None:
+    """The cache of replies: for models that cost money, or where the user asks to be served from it."""
+    if settings.cache == "off" or not (account(model) or settings.cache == "read"):
+        return None
+    return ResponseCache(cache_root() / "responses.sqlite", identity=identity(facts), run=run, mode=settings.cache)
+
+
+def budget(settings: RunSettings, prices: Mapping[str, Price] | None, spent: Spent) -> Budget | None:
+    """The run's limits in dollars, tokens and minutes; what its earlier sessions used counts."""
+    said = settings.budget
+    if said.usd is None and said.tokens is None and said.minutes is None:
+        return None
+    price = tier_price(prices, STANDARD)
+    if said.usd is not None and price is None:
+        return Budget(tokens=said.tokens, minutes=_machine_minutes(settings, said), spent=spent)
+
+    def cost(usage: Usage) -> float | None:
+        return usage_cost_usd(usage, price)
+
+    return Budget(usd=said.usd, tokens=said.tokens, minutes=said.minutes, cost=cost, spent=spent)
+
+
+def _machine_minutes(settings: RunSettings, said: BudgetSettings) -> float:
+    """Minutes that the dollars buy of a machine of one's own."""
+    rate = settings.machine.get("usd_per_hour")
+    if not rate or said.usd is None:
+        raise ConfigError(f"budget.usd={said.usd:g} needs a price: say machine.usd_per_hour=..., or budget.minutes=...")
+    return min(said.usd / float(rate) * 60, said.minutes or math.inf)
+
+
+def spent_before(records: Iterable[Record], prices: Mapping[str, Price] | None) -> Spent:
+    """What the calls of earlier sessions used."""
+    calls = [call for record in records for call in record.calls if not call.cached]
+    usages = [call.completion.usage if call.completion else call.usage for call in calls]
+    return Spent(
+        usd=sum(call_cost_usd(call, prices) or 0.0 for call in calls),
+        tokens=sum(_tokens(usage) for usage in usages if usage),
+        seconds=sum(call.timing.total_s / max(call.in_flight, 1) for call in calls if call.timing),
+    )
+
+
+def _tokens(usage: Usage) -> int:
+    return sum(part or 0 for part in (usage.input_uncached, usage.cache_read, usage.cache_write, usage.output))
+
+
+@dataclass
+class Watch:
+    """What progress shows beside the count: dollars so far and to come, calls in flight, waits, errors by kind."""
+
+    prices: Mapping[str, Price] | None
+    usd: float = 0.0
+    engine: Engine | None = None
+    shown: Any = None
+
+    def on_call(self, call: Call) -> None:
+        """Count an attempt's dollars."""
+        if self.prices and not call.cached:
+            self.usd += call_cost_usd(call, self.prices) or 0.0
+
+    def status(self) -> str:
+        """One line, empty where there is nothing to say."""
+        parts = []
+        if self.prices:
+            done, total = self.shown.done, self.shown.total
+            to_come = f" of about ${self.usd / done * total:,.2f}" if done and total else ""
+            parts.append(f"${self.usd:,.2f}{to_come}")
+        if self.engine is not None and self.engine.concurrency > 1:
+            now = self.engine.counters()
+            parts.append(f"{now.in_flight} in flight")
+            parts += [f"{now.waiting} waiting for a limit"] if now.waiting else []
+            parts += [f"{now.backing_off} to be repeated"] if now.backing_off else []
+            parts += [f"{count} {kind}" for kind, count in now.errors.items()]
+        return ", ".join(parts)

@@ -1,0 +1,75 @@
+"""What a run says of itself before its first request: `manifest.json`, and the settings as `config.yaml`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evals import store
+from evals.commands.settings import RunSettings
+from evals.core import Price
+from evals.engine import machine
+from evals.loading import ExtractionTask
+
+
+def about(
+    settings: RunSettings,
+    task: ExtractionTask,
+    *,
+    option: str,
+    key: str,
+    identity: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    concurrency: int,
+    prices: Mapping[str, Price] | None,
+    launcher: str,
+) -> dict[str, Any]:
+    """The manifest, but for what the backend says of itself once it is ready."""
+    return {
+        "format": store.FORMAT,
+        "task": task.name,
+        "task_version": task.version,
+        "task_options": {k: v for k, v in settings.task.items() if k not in ("name", "_target_")},
+        **{name: getattr(settings, name) for name in ("prompt", "max_tokens", "temperature", "constrain")},
+        "option": option,
+        "model": settings.model["name"],
+        "location": settings.model.get("location"),
+        "weights": {key: settings.model.get(key) for key in ("quant", "source")},
+        "dataset": dict(identity),
+        "split": task.split,
+        "limit": settings.limit,
+        "slice": settings.slice,
+        "repeats": settings.repeats,
+        "shots": task.shots,
+        "hashes": dict(hashes),
+        "seed": settings.seed,
+        "concurrency": concurrency,
+        "load": load(settings, concurrency),
+        "stream": settings.stream,
+        "processing": settings.processing,
+        "limits": {name: getattr(settings, name) for name in ("requests_per_min", "tokens_per_min", "attempts")},
+        "git": machine.git_state(Path(__file__).parent),
+        "packages": machine.packages(),
+        "machine": {**machine.facts(), **settings.machine},
+        "prices": {tier: store.plain(price) for tier, price in prices.items()} if prices else None,
+        "run_key": key,
+        "launcher": launcher,
+        "started_at": store.stamp(),
+    }
+
+
+def load(settings: RunSettings, concurrency: int) -> str:
+    """Under which load latencies are taken: they are compared only with their like."""
+    if settings.processing == "batch":
+        return "batch"
+    return "single_stream" if concurrency == 1 else f"closed_loop({concurrency})"
+
+
+def config_yaml(settings: RunSettings) -> str:
+    """The resolved settings; there is no secret in them, since keys are named and never held."""
+    import dataclasses
+
+    import yaml
+
+    plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

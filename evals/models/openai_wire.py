@@ -1,0 +1,290 @@
+"""OpenAI's chat and responses as they stand on the wire: bodies out, answers in. Pure.
+
+Replies are read as JSON, without the SDK's response types: a missing field is then our own error kind, other servers'
+extra fields are no trouble, and a streamed answer costs a tenth.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evals.core import Completion, Request, Usage
+from evals.errors import CallFailed
+from evals.models.remote import failure
+from evals.models.remote_json import whole
+from evals.models.wire_schema import Dialect, derive, schema_name
+
+Api = Literal["chat", "responses"]
+Structured = Literal["json_schema", "json_object", "json_object_schema", "none"]
+PATHS: dict[str, str] = {"chat": "/chat/completions", "responses": "/responses"}
+DROPPABLE = ("temperature", "seed", "max_tokens", "stream_options", "store")
+FINISH = {"max_output_tokens": "length", "tool_calls": "tool", "function_call": "tool"}
+"""The providers' words for an end, where they are not ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How a model is asked: what its YAML says."""
+
+    id: str
+    api: Api
+    stream: bool
+    structured: Structured
+    dialect: Dialect
+    max_tokens_key: str
+    drop: tuple[str, ...]
+    extra: Mapping[str, Any]
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What is never sent; the responses API has no seed."""
+        none = ("seed",) if self.api == "responses" else ()
+        return tuple(name for name in DROPPABLE if name in self.drop or name in none)
+
+    def fixed(self, request: Request, *, stream: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The body but for its messages, and the notes about what is not in it."""
+        body: dict[str, Any] = {"model": self.id}
+        wanted = {"temperature": request.temperature, "seed": request.seed, "max_tokens": request.max_tokens}
+        dropped = [name for name in self.dropped if name in wanted]
+        for name, value in wanted.items():
+            if name not in dropped:
+                body[self.max_tokens_key if name == "max_tokens" else name] = value
+        if self.api == "responses" and "store" not in self.drop:
+            body["store"] = False  # its default keeps every document for at least 30 days
+        if stream:
+            body |= self._streaming()
+        form, lost = self._form(request)
+        body |= form
+        notes: dict[str, Any] = {"dropped": dropped} if dropped else {}
+        if lost:
+            notes["keywords_not_enforced"] = list(lost)
+        return body | dict(self.extra), notes
+
+    def _streaming(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"include_usage": True} if self.api == "chat" else {}
+        if self.dialect == "openai":
+            options["include_obfuscation"] = False  # padding of every delta: bytes that tell nothing
+        return {"stream": True} | ({"stream_options": options} if options and "stream_options" not in self.drop else {})
+
+    def _form(self, request: Request) -> tuple[dict[str, Any], Sequence[str]]:
+        """The field that asks for JSON, and the schema's keywords it does not say."""
+        if request.schema is None or not request.constrain or self.structured == "none":
+            return {}, ()
+        form: dict[str, Any] = {"type": self.structured}
+        lost: Sequence[str] = ()
+        if self.structured == "json_schema":
+            schema, lost = derive(request.schema, self.dialect)
+            inside = {"name": schema_name(request.schema), "schema": schema, "strict": True}
+            form |= inside if self.api == "responses" else {"json_schema": inside}
+        elif self.structured == "json_object_schema":  # as llama-cpp-python's server and some hosts have it
+            schema, lost = derive(request.schema, self.dialect)
+            form = {"type": "json_object", "schema": schema}
+        return {"text": {"format": form}} if self.api == "responses" else {"response_format": form}, lost
+
+
+def messages_key(api: Api) -> str:
+    """The field that holds the messages."""
+    return "input" if api == "responses" else "messages"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is known of an answer so far."""
+
+    text: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    finish: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """The reply, or the stream's first event: model, fingerprint, tier."""
+    closed: bool = False
+    """The closing event was seen."""
+    bad: str | None = None
+    """Why it is no answer, though JSON."""
+
+    def completion(
+        self, headers: Mapping[str, str], notes: Mapping[str, Any], secrets: Sequence[str] = ()
+    ) -> Completion:
+        """The answer as the engine wants it. Raises `CallFailed` where it is none."""
+        if "error" in self.about and self.about["error"] and not self.text:
+            raise told(self.about, self.usage, secrets)
+        if self.bad or self.finish is None:
+            raise CallFailed("bad_body", self.bad or "the reply does not say how the answer ended", usage=self.usage)
+        if self.finish == "content_filter":
+            raise CallFailed("content_filter", "the answer was stopped by the content filter", usage=self.usage)
+        refused = "".join(self.refusal)
+        text = refused or "".join(self.text)
+        return Completion(
+            text=text if text.isascii() else whole(text),
+            finish_reason="refusal" if refused else FINISH.get(self.finish, self.finish),
+            usage=self.usage,
+            served_by=served_by(self.about, headers),
+            notes=notes,
+        )
+
+
+def served_by(about: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """Who answered, as far as the reply says."""
+    found = {
+        "model": about.get("model"),
+        "fingerprint": about.get("system_fingerprint"),
+        "request_id": headers.get("x-request-id"),
+        "tier": about.get("service_tier"),
+        "region": headers.get("x-ms-region"),
+        "provider": about.get("provider"),  # routers that pass a request on say to whom
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def told(reply: Mapping[str, Any], usage: Usage, secrets: Sequence[str]) -> CallFailed:
+    """An error told inside a reply that began as a success: its own code may be an HTTP status."""
+    inner = reply.get("error")
+    code = inner.get("code") if isinstance(inner, Mapping) else None
+    error = failure(code if isinstance(code, int) and 400 <= code < 600 else None, reply, secrets=secrets)
+    if usage != Usage():
+        error.usage = usage
+    return error
+
+
+def read_usage(block: Any) -> Usage:
+    """The usage block of chat or responses; without one nothing is known, which is not zero.
+
+    Providers count cached tokens inside the input; some count reasoning inside the total only.
+    """
+    if not isinstance(block, Mapping):
+        return Usage()
+    given = _whole(block, "prompt_tokens", "input_tokens")
+    made = _whole(block, "completion_tokens", "output_tokens")
+    total = _whole(block, "total_tokens")
+    inside = block.get("prompt_tokens_details") or block.get("input_tokens_details") or {}
+    outside = block.get("completion_tokens_details") or block.get("output_tokens_details") or {}
+    read, written = _whole(inside, "cached_tokens"), _whole(inside, "cache_write_tokens")
+    reasoning = _whole(outside, "reasoning_tokens")
+    if given is not None and made is not None and total is not None and total - given == made + (reasoning or 0):
+        made = total - given
+    fresh = None if given is None else max(0, given - (read or 0) - (written or 0))
+    return Usage(input_uncached=fresh, cache_read=read, cache_write=written, output=made, reasoning=reasoning)
+
+
+def _whole(block: Any, *names: str) -> int | None:
+    for name in names:
+        value = block.get(name) if isinstance(block, Mapping) else None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def read(api: Api, reply: Any) -> Answer:
+    """A whole reply."""
+    if not isinstance(reply, Mapping):
+        return Answer(bad="the reply is JSON, but no object")
+    return _read_response(reply) if api == "responses" else _read_chat(reply)
+
+
+def _read_chat(reply: Mapping[str, Any]) -> Answer:
+    answer = Answer(about=reply, usage=read_usage(reply.get("usage")), closed=True)
+    try:
+        choice = reply["choices"][0]
+        message = choice["message"]
+        answer.text = [message.get("content") or ""]
+        answer.refusal = [message.get("refusal") or ""]
+        answer.finish = choice.get("finish_reason")
+        if choice.get("error"):
+            answer.about, answer.text = {**reply, "error": choice["error"]}, []
+    except (KeyError, IndexError, TypeError, AttributeError):
+        answer.text, answer.bad = [], "the reply holds no choice with a message"
+    return answer
+
+
+def _read_response(reply: Mapping[str, Any]) -> Answer:
+    answer = Answer(about=reply, usage=read_usage(reply.get("usage")), closed=True)
+    status = reply.get("status")
+    try:
+        for item in reply.get("output") or ():
+            if item.get("type") == "message":
+                for part in item.get("content") or ():
+                    answer.text.append(part.get("text") or "")
+                    answer.refusal.append(part.get("refusal") or "")
+            elif str(item.get("type")).endswith("_call"):
+                answer.finish = "tool"
+    except (TypeError, AttributeError):
+        answer.bad = "the output of the response cannot be read"
+    if status == "completed":
+        answer.finish = answer.finish or "stop"
+    elif status == "incomplete":
+        answer.finish = str((reply.get("incomplete_details") or {}).get("reason") or "incomplete")
+    elif status == "failed":
+        answer.text, answer.bad = [], "the response failed without a reason"
+    else:
+        answer.bad = f"the response is {status or 'of no status'}"
+    return answer
+
+
+class ChatEvents:
+    """Builds an answer from the chunks of a streamed chat."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+
+    def end(self) -> None:
+        """`[DONE]`."""
+        self.answer.closed = True
+
+    def event(self, data: Any) -> bool:
+        """One chunk; true where the model said something in it."""
+        answer = self.answer
+        said = False
+        try:
+            if data.get("choices"):
+                choice = data["choices"][0]
+                delta = choice.get("delta") or {}
+                if delta.get("content"):
+                    answer.text.append(delta["content"])
+                    said = True
+                elif delta.get("refusal"):
+                    answer.refusal.append(delta["refusal"])
+                    said = True
+                elif delta.get("reasoning_content") or delta.get("reasoning"):
+                    said = True
+                answer.finish = choice.get("finish_reason") or answer.finish
+            if data.get("usage"):
+                answer.usage = read_usage(data["usage"])
+            if not answer.about:
+                answer.about = data
+            if data.get("error"):  # nothing comes after it
+                answer.about, answer.text, answer.closed = data, [], True
+        except (KeyError, IndexError, TypeError, AttributeError):
+            answer.bad = "an event of the stream cannot be read"
+        return said
+
+
+class ResponseEvents:
+    """Builds an answer from the events of a streamed response: the closing one holds all of it."""
+
+    __slots__ = ("answer",)
+    _LAST = ("response.completed", "response.incomplete", "response.failed")
+    _SAID = (
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.reasoning_text.delta",
+        "response.reasoning_summary_text.delta",
+    )
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+
+    def end(self) -> None:
+        """`[DONE]` closes nothing here; the events themselves do."""
+
+    def event(self, data: Any) -> bool:
+        """One event; true where the model said something in it."""
+        kind = data.get("type") if isinstance(data, Mapping) else None
+        if kind in self._LAST:
+            self.answer = read("responses", data.get("response"))
+            self.answer.closed = True
+        elif kind == "error":
+            error = data.get("error") or {key: data.get(key) for key in ("code", "message", "param")}
+            self.answer = Answer(about={"error": error}, closed=True)
+        return kind in self._SAID and bool(data.get("delta"))
