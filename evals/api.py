@@ -1,7 +1,8 @@
 """The commands by name, for notebooks: plain keyword arguments, the same YAML, no Hydra."""
 
+import copy
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -11,7 +12,7 @@ from evals.analysis.table import run_folders
 from evals.commands.run import Finished
 from evals.commands.run import run as _run
 from evals.commands.score import score as _score
-from evals.commands.settings import RunSettings, ScoreSettings
+from evals.commands.settings import RunSettings, ScoreSettings, validated
 from evals.errors import ConfigError
 from evals.report import files, html
 from evals.store import read_json
@@ -29,15 +30,15 @@ def run(
 
     `overrides` holds keys of the groups (`{"model.n_ctx": 4096, "task.max_chars": 8000}`), `settings` the others.
     """
-    groups = {"task": task, "model": model, "machine": machine}
-    chosen: dict[str, Any] = _groups(groups, overrides or {})
-    return _run(RunSettings(**chosen, **settings), launcher="evals.run", progress=True)
+    groups = _groups({"task": task, "model": model, "machine": machine}, overrides or {})
+    chosen: RunSettings = validated("run", {**groups, **settings})
+    return _run(chosen, launcher="evals.run", progress=True)
 
 
 def score(*, task: str, overrides: Mapping[str, Any] | None = None, **settings: Any) -> Finished:
     """Score `predictions=FILE`, or a stored run again (`rescore=RUN`), as `python -m evals score` does."""
-    chosen: dict[str, Any] = _groups({"task": task}, overrides or {})
-    return _score(ScoreSettings(**chosen, **settings), launcher="evals.score")
+    chosen: ScoreSettings = validated("score", {**_groups({"task": task}, overrides or {}), **settings})
+    return _score(chosen, launcher="evals.score")
 
 
 class Results(pd.DataFrame):
@@ -50,9 +51,9 @@ class Results(pd.DataFrame):
         return html.results(self.summaries) if self.summaries else str(self.to_html())
 
 
-def results(where: str = "results/**") -> Results:
-    """One row a run with every headline figure and its interval; a notebook shows it as a table with its intervals."""
-    summaries = [read_json(folder / "summary.json") for folder in run_folders(Path(where))]
+def results(where: str | os.PathLike[str] | None = None) -> Results:
+    """One row a complete run below `where` (a folder or glob; `None`: all results) with every headline figure and its interval; a notebook shows it as a table with its intervals."""
+    summaries = [read_json(folder / "summary.json") for folder in run_folders(where)]
     frame = Results([files.flat(summary) for summary in summaries])
     frame = Results(frame.set_index(["task", "option"])) if len(frame) else frame
     frame.summaries = summaries
@@ -60,10 +61,16 @@ def results(where: str = "results/**") -> Results:
 
 
 def _groups(names: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    chosen = {group: dict(catalog.option(group, name)) for group, name in names.items()}
+    chosen = {group: copy.deepcopy(catalog.option(group, name)) for group, name in names.items()}
     for key, value in overrides.items():
-        group, _, inner = key.partition(".")
-        if group not in chosen or not inner:
+        group, *inner = key.split(".")
+        if group not in chosen or not all(inner) or not inner:
             raise ConfigError(f"overrides: {key!r} should be GROUP.KEY with a group of {', '.join(chosen)}")
-        chosen[group][inner] = value
+        place: Any = chosen[group]
+        for part in inner[:-1]:
+            place = place.get(part) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or (inner[-1] not in place and place):  # an empty mapping takes any key
+            known = [f"{group}.{name}" for name in chosen[group]]
+            raise ConfigError(f"overrides: {key} is not known{catalog.nearest(key, known)}")
+        place[inner[-1]] = value
     return chosen

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import catalog
-from evals.commands.settings import COMMANDS, described
+from evals.commands.settings import COMMANDS, described, unknown_key, validated
 from evals.errors import BudgetReached, ConfigError, EvalsError, Stopped, UserError
 
 FLAGS = {"-m", "--multirun", "--info", "-c", "--cfg", "-p", "--package", "--resolve"}
@@ -75,24 +75,11 @@ def one_line(error: BaseException) -> str:
 def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], Any]) -> None:
     """Compose the command's configuration, once or once a job, and hand it on as plain data."""
     import hydra
-    from hydra.core.config_search_path import ConfigSearchPath
-    from hydra.core.plugins import Plugins
     from hydra.errors import HydraException
-    from hydra.plugins.search_path_plugin import SearchPathPlugin
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    class Nearest(SearchPathPlugin):  # type: ignore[misc]
-        """The user's own configs/ folders come before the shipped one."""
-
-        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for folder in reversed(catalog.config_folders()):
-                if folder != catalog.shipped() / "configs":
-                    search_path.prepend("evals", f"file://{folder}")
-
-    if all(kind.__name__ != "Nearest" for kind in Plugins.instance().discover(SearchPathPlugin)):
-        Plugins.instance().register(Nearest)
-
+    search_nearest()
     failed: list[EvalsError] = []
 
     def entry(config: DictConfig) -> None:
@@ -116,6 +103,24 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
         sys.argv = before
     if failed:
         raise failed[0]
+
+
+def search_nearest() -> None:
+    """The user's own configs/ folders come before the shipped one, in Hydra too."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class Nearest(SearchPathPlugin):  # type: ignore[misc]
+        """What Hydra asks where to look."""
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for folder in reversed(catalog.config_folders()):
+                if folder != catalog.shipped() / "configs":
+                    search_path.prepend("evals", f"file://{folder}")
+
+    if all(kind.__name__ != "Nearest" for kind in Plugins.instance().discover(SearchPathPlugin)):
+        Plugins.instance().register(Nearest)
 
 
 def ordered(rest: Sequence[str]) -> list[str]:
@@ -164,26 +169,14 @@ def explained(word: str, error: Exception) -> str:
 
     text = one_line(error)
     if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(word, found[1])
+        return unknown_key(word, found[1])
     if found := re.search(r"Could not find '([\w-]+)/([^']+)'", text):
         return f"{found[1]}={found[2]} is not known{catalog.nearest(found[2], catalog.options(found[1]))}"
     if found := re.search(r"Key '([^']+)' is not in struct", text):
-        return _unknown_key(word, found[1])
+        return unknown_key(word, found[1])
     if "sweep" in text.lower() and "multirun" in text.lower():
         return f"{text.split('.')[0]}; a list of options needs -m: python -m evals {word} -m ..."
     return text[:400]
-
-
-def _keys(word: str) -> set[str]:
-    return {row[0] for row in described(COMMANDS[word])}
-
-
-def _unknown_key(word: str, key: str) -> str:
-    group = key.split(".")[0]
-    if "." in key and group in _keys(word):
-        names = {f"{group}.{inner}" for path in catalog.options(group).values() for inner in catalog.load_yaml(path)}
-        return f"{key} is not known{catalog.nearest(key, names)}"
-    return f"{key} is not known{catalog.nearest(key, _keys(word))}"
 
 
 # Jobs ---------------------------------------------------------------------------------------------------------
@@ -258,38 +251,19 @@ def perform(word: str, plain: Mapping[str, Any], command: str, tell: Callable[[A
     if word == "run":
         from evals.commands.run import run
 
-        return _show(word, run(settings, launcher=command), settings, tell)
+        return _show(run(settings, launcher=command), tell)
     if word == "score":
         from evals.commands.score import score
 
-        return _show(word, score(settings, launcher=command), settings, tell)
+        return _show(score(settings, launcher=command), tell)
     if word == "models":
         return _models(settings)
     return _tasks(settings)
 
 
-def validated(word: str, plain: Mapping[str, Any]) -> Any:
-    """Plain data as the command's frozen settings; the first mistake raises `ConfigError`."""
-    from pydantic import TypeAdapter, ValidationError
+def _show(finished: Any, tell: Callable[[Any], None] | None) -> int:
+    from evals.report import console
 
-    try:
-        return TypeAdapter(COMMANDS[word]).validate_python(dict(plain))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in ("int", "float", "str", "bool", "list[str]"))
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise ConfigError(_unknown_key(word, key)) from None
-        if first["type"] == "value_error":
-            raise ConfigError(str(first["ctx"]["error"])) from None
-        hint = dict((row[0], row[1]) for row in described(COMMANDS[word])).get(key.split(".")[0], "")
-        raise ConfigError(f"{key}={first['input']!r}: {first['msg']}{f' ({hint})' if hint else ''}") from None
-
-
-def _show(word: str, finished: Any, settings: Any, tell: Callable[[Any], None] | None) -> int:
-    from evals.report import console, files
-
-    if settings.out:
-        files.write_table(Path(settings.out), word, [files.flat(finished.summary)], finished.summary)
     print(console.results([finished.summary]))
     print(f"\n{finished.folder}")
     if tell:

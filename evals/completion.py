@@ -4,7 +4,9 @@ Hydra completes overrides, but knows nothing of the command word in front of the
 Hydra sees it, and completed here while it is being typed.
 """
 
+import contextlib
 import os
+import sys
 from collections.abc import Sequence
 
 from evals import catalog
@@ -24,18 +26,29 @@ def complete(words: Sequence[str]) -> int:
         return 0
     if parts[1] not in COMMANDS:
         return 0
-    shortened = line.replace(f" {parts[1]}", "", 1)
+    shortened = _without_flags(line.replace(f" {parts[1]}", "", 1))
     os.environ["COMP_LINE"] = shortened
     os.environ["COMP_POINT"] = str(len(shortened))
     return _hydra(parts[1], ["-sc", query])
 
 
-def _hydra(command: str, arguments: list[str]) -> int:
-    import sys
+def _without_flags(line: str) -> str:
+    """The line without `-m` and its like, which Hydra's completion does not read; the space at its end stays."""
+    kept = [word for word in line.split() if not word.startswith("-")]
+    return " ".join(kept) + (" " if line.endswith(" ") else "")
 
+
+def _hydra(command: str, arguments: list[str]) -> int:
+    """Hydra's answer. What it cannot complete it answers with nothing: no word of it may reach the prompt."""
     import hydra
 
+    from evals.cli import search_nearest
+
+    search_nearest()
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
     folder = str(catalog.shipped() / "configs")
-    hydra.main(version_base="1.3", config_path=folder, config_name=command)(lambda config: None)()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        with contextlib.suppress(Exception, SystemExit):
+            hydra.main(version_base="1.3", config_path=folder, config_name=command)(lambda config: None)()
     return 0

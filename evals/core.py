@@ -61,14 +61,14 @@ class Request:
     max_tokens: int = 1024
     temperature: float = 0.0
     seed: int = 0
+    parts: tuple["Request", ...] = ()
+    """A document in chunks: each part is asked, `Task.merge` makes the answer of their texts."""
     sample_id: str = ""
     data_class: DataClass = "public"
     features: Mapping[str, Any] = field(default_factory=dict)
     """What a router may look at: length, type, OCR quality."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """The sample's inputs, for models that read no prompt (rules)."""
-    parts: tuple["Request", ...] = ()
-    """A document in chunks: each part is asked, `Task.merge` makes the answer of their texts."""
     truncated_chars: int = 0
     """Characters of the document left out to fit."""
 

@@ -131,7 +131,7 @@ def write_whole(path: Path, text: str) -> None:
     """Replace a file in one step."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("w", encoding="utf-8", errors="surrogatepass") as file:
+        with beside.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -342,8 +342,8 @@ def paired(folder: Path, scorer: str | None = None) -> Iterator[tuple[Record, di
     for line in scores(folder, scorer):
         key = (line["sample_id"], line["repeat"])
         record = next(stream, None) if stream else None
-        if record is None or (record.sample_id, record.repeat) != key:
-            if stream:
+        if record is None or record.answer is None or (record.sample_id, record.repeat) != key:
+            if stream:  # another order, or a failure that a later line may have mended
                 stream, offsets = None, _offsets(folder / "records.jsonl")
             if key not in offsets:
                 continue

@@ -57,9 +57,9 @@ def test_inside_a_running_loop(project: Path) -> None:
 
 def test_an_error_inside_a_running_loop_is_the_same_error(project: Path) -> None:
     async def notebook() -> None:
-        evals.run(task="mine", model="rules", overrides={"model.thread": 1})
+        evals.run(task="mine", model="rules", split="train")
 
-    with pytest.raises(ConfigError, match=r"^model\.thread is not known; known are answer, name$"):
+    with pytest.raises(ConfigError, match=r"^split=train: mine has dev, test$"):
         asyncio.run(notebook())
 
 
@@ -70,7 +70,7 @@ def test_an_error_inside_a_running_loop_is_the_same_error(project: Path) -> None
         ({"overrides": {"limit": 1}}, "overrides: 'limit' should be GROUP.KEY"),
         ({"overrides": {"model": "fake"}}, "overrides: 'model' should be GROUP.KEY"),
         ({"overrides": {"model.": "fake"}}, "overrides: 'model.' should be GROUP.KEY"),
-        ({"overrides": {"task.max_char": 1}}, "task.max_char is not known; did you mean max_chars"),
+        ({"overrides": {"task.max_char": 1}}, "overrides: task.max_char is not known; did you mean task.max_chars"),
         ({"overrides": {"task.max_chars": "many"}}, "task.max_chars='many'"),
         ({"overrides": {"task.max_chars": 0}}, "task.max_chars=0 must be at least 1"),
         ({"overrides": {"model._target_": "evals.models.fake.Fak"}}, "model._target_=evals.models.fake.Fak cannot be"),
@@ -118,3 +118,42 @@ def test_results_is_one_row_a_run(project: Path) -> None:
         assert (row["n"], row["failed"], row["p50_s"]) == (8, 0, one.summary["latency"]["p50_s"])
     assert evals.results("results/mine/fake/*").index.tolist() == [("mine", "fake")]
     assert len(evals.load_runs()) == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"limit": 0}, "limit=0 must be at least 1"),
+        ({"limt": 3}, "limt is not known; did you mean limit"),
+        ({"seed": "abc"}, "seed='abc'"),
+        ({"slice": "simple"}, "slice='simple'"),
+        ({"overrides": {"machine.usd_per_hour": -1}}, "machine.usd_per_hour=-1 must be dollars an hour"),
+        (
+            {"overrides": {"machine.usd_per_hr": 1}},
+            "machine.usd_per_hr is not known; did you mean machine.usd_per_hour",
+        ),
+        ({"out": "docs.jsonl"}, "out=docs.jsonl is no folder"),
+    ],
+)
+def test_python_is_told_what_the_command_line_is_told(project: Path, words: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        evals.run(task="mine", model="rules", **words)  # type: ignore[arg-type]
+    assert said in str(caught.value) and not (project / "results").exists()
+
+
+def test_a_run_is_the_same_from_python_and_written_where_out_says(project: Path) -> None:
+    from evals import store
+    from evals.cli import main
+
+    assert main(["run", "task=mine", "model=rules", "limit=4", "temperature=0"]) == 0
+    done = evals.run(task="mine", model="rules", limit=4, temperature=0, out="made")
+    (first,) = [p for p in done.folder.parent.iterdir() if p != done.folder]
+    keys = {store.read_json(folder / "manifest.json")["run_key"] for folder in (first, done.folder)}
+    assert len(keys) == 1 and sorted(p.name for p in (project / "made").iterdir()) == ["run.csv", "run.json"]
+
+
+def test_results_are_looked_for_where_they_are_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVALS_RESULTS", str(project / "x[1]"))
+    evals.run(task="mine", model="rules", limit=4)
+    assert len(evals.load_runs()) == len(evals.load_runs(project / "x[1]")) == 4 and len(evals.results()) == 1
+    assert len(evals.load_runs(str(project / "x*"))) == 4

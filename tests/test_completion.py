@@ -98,3 +98,16 @@ def test_the_shell_is_answered_by_the_command_itself(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "evals", "-sc", "query=bash"]
     told = subprocess.run(words, cwd=tmp_path, env=shell, capture_output=True, text=True, timeout=60, check=True)
     assert (told.stdout, told.stderr) == ("model=rules\n", "") and list(tmp_path.iterdir()) == []
+
+
+def test_a_users_own_configs_are_offered_beside_flags_in_a_fresh_process(project: Path) -> None:
+    code = "import sys; from evals.cli import main; sys.argv = ['evals']; sys.exit(main(['-sc', 'query=bash']))"
+    for line, offered in (("evals run task=m", "task=mine"), ("evals run model=rules -m lim", "limit=")):
+        env = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+        assert offered in done.stdout.split() and done.stderr == "", line
+
+
+@pytest.mark.parametrize("line", ["evals run task.path=é", "evals run task.path='a b'", "evals run model=((("])
+def test_what_cannot_be_completed_is_answered_with_nothing_at_all(press: Press, line: str) -> None:
+    press(line)

@@ -1,19 +1,20 @@
 """Every root composes with every option of its groups, and validates."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from evals import catalog, cli
 from evals.commands import build
-from evals.commands.settings import COMMANDS, RunSettings
+from evals.commands.settings import COMMANDS, BudgetSettings, RunSettings, validated
 
 GROUPS = ("task", "model", "machine")
 
 
 def composed(word: str, *words: str) -> object:
     found: list[object] = []
-    cli._through_hydra(word, list(words), lambda plain: found.append(cli.validated(word, plain)))
+    cli._through_hydra(word, list(words), lambda plain: found.append(validated(word, plain)))
     return found[0]
 
 
@@ -35,6 +36,8 @@ def test_every_option_composes_and_its_keys_are_known(group: str, name: str) -> 
         options = {key: value for key, value in settings.model.items() if key not in build.SPEC}
         if "quants" in settings.model:
             options["path"] = "weights.gguf"
+        if name == "openai_compatible":
+            options["id"] = "the user's own"
         build.checked(target, options, "model")
         assert build.option_name(settings) == name
     if group == "task":
@@ -47,16 +50,18 @@ def test_defaults_stand_in_one_place_only() -> None:
 
     root = yaml.safe_load((Path(catalog.shipped()) / "configs" / "run.yaml").read_text())
     fields = RunSettings.__dataclass_fields__
-    assert {key: fields[key].default for key in root if key != "defaults"} == {
-        k: v for k, v in root.items() if k != "defaults"
-    }
+    said = {key: fields[key].default for key in root if key != "defaults"}
+    assert said | {"budget": dataclasses.asdict(BudgetSettings())} == {k: v for k, v in root.items() if k != "defaults"}
 
 
 @pytest.mark.parametrize("name", catalog.options("experiment"))
 def test_every_experiment_composes(name: str) -> None:
     from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
 
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.shipped() / "configs")):
         config = compose("run", [f"experiment={name}"])
-    settings = cli.validated("run", {key: value for key, value in dict(config).items() if key != "hydra"})
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    settings = validated("run", {key: value for key, value in plain.items() if key != "hydra"})
     assert settings.limit is not None

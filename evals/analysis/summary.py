@@ -58,10 +58,18 @@ def quality(frame: pd.DataFrame) -> dict[str, Any]:
     clusters = documents.groupby(documents["group"].fillna(documents.index.to_series()), sort=False)[_counts()].sum()
     n = len(documents)
     found = {"f1": _f1(clusters, ""), "f1_strict": _f1(clusters, "strict_")}
-    found |= {name: wilson(float(documents[name].fillna(0).sum()), n) for name in SHARES}
+    found |= {name: _share(documents[name].fillna(0), documents["group"]) for name in SHARES}
     negatives = clusters["hall"] + clusters["tn"]
     found["hallucination_rate"] = ratio_bootstrap(_array(clusters["hall"]), _array(negatives))
     return {name: {**_plain(estimate), "n": n} for name, estimate in found.items()}
+
+
+def _share(values: "pd.Series[Any]", groups: "pd.Series[Any]") -> Estimate:
+    """A share of documents: Wilson; where documents stand in groups, the bootstrap of whole groups."""
+    if groups.notna().sum() == 0:
+        return wilson(float(values.sum()), len(values))
+    sums = values.groupby(groups.fillna(groups.index.to_series()), sort=False).agg(["sum", "count"])
+    return ratio_bootstrap(_array(sums["sum"]), _array(sums["count"]))
 
 
 def _counts() -> list[str]:

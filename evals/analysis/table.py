@@ -56,9 +56,9 @@ TYPES: dict[str, str] = {
 
 
 def load_runs(
-    where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = "results/**", *, fields: bool = False
+    where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None, *, fields: bool = False
 ) -> pd.DataFrame:
-    """One row per sample x option x repeat of every complete run below `where` (folders or globs).
+    """One row per sample x option x repeat of every complete run below `where` (folders or globs; all results).
 
     Columns: `run, task, option, model, sample_id, repeat, score, cost_usd, latency_s, failed`, the five outcome
     counts, `f1 f1_strict exact exact_strict schema_valid`, tokens, timings (seconds), `slice, tags, group`.
@@ -74,16 +74,17 @@ def load_runs(
     return pd.concat([field_rows(f) if fields else load_run(f) for f in folders], ignore_index=True)
 
 
-def run_folders(where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Complete run folders at these folders or globs, oldest first."""
+def run_folders(where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None) -> list[Path]:
+    """Complete run folders at or below these folders or globs (`None`: the results root), oldest first."""
+    where = store.results_root() if where is None else where
     patterns = [where] if isinstance(where, str | os.PathLike) else list(where)
     found: set[Path] = set()
-    for pattern in patterns:
-        for hit in glob.glob(str(pattern), recursive=True):
+    for pattern in map(str, patterns):
+        for hit in [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True):
             path = Path(hit)
-            found.update(p.parent for p in ([path / "summary.json"] if path.is_dir() else [path]))
-            if path.is_dir() and "*" not in str(pattern):
-                found.update(p.parent for p in path.rglob("summary.json"))
+            found.update(summary.parent for summary in path.rglob("summary.json")) if path.is_dir() else found.add(
+                path.parent
+            )
     return sorted(
         (p for p in found if (p / "manifest.json").is_file() and (p / "summary.json").is_file()),
         key=lambda p: (p.name, str(p)),

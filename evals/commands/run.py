@@ -30,6 +30,7 @@ from evals.errors import (
 )
 from evals.loading import ExtractionTask, select
 from evals.models.base import Model
+from evals.report import files
 from evals.report.progress import Progress
 
 INFRASTRUCTURE_LIMIT = 0.01
@@ -55,6 +56,8 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
 
     Raises `UserError` before the first token where something is wrong, `Stopped` on Ctrl-C, `BudgetReached`.
     """
+    if settings.out:
+        files.prepare(Path(settings.out))
     task = build.task(settings)
     identity = task.identity()
     option = build.option_name(settings)
@@ -94,7 +97,15 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
             run_until_done(_answer(settings, job, _chained(first, samples)), fast=wire)
         except (Stopped, BudgetReached, FatalCall) as error:
             raise _cut_short(error, job, launcher) from None
-        return _finish(folder, about, shown)
+        finished = _finish(folder, about, shown)
+        write_out(settings.out, "run", finished)
+        return finished
+
+
+def write_out(out: str | None, command: str, finished: Finished) -> None:
+    """The summary as CSV and JSON where `out` says."""
+    if out:
+        files.write_table(Path(out), command, [files.flat(finished.summary)], finished.summary)
 
 
 def _old(settings: RunSettings, task: ExtractionTask, option: str, key: str) -> Path | None:
@@ -146,9 +157,9 @@ class _Job:
         self.folder.append(record)
         self.score(sample, record)
 
-    def score(self, sample: Sample, record: Record) -> None:
+    def score(self, sample: Sample, record: Record, *, earlier: bool = False) -> None:
         score_record(self.folder, self.task, self.scorer, sample, record)
-        self.shown.advance(failed=record.answer is None)
+        self.shown.advance(failed=record.answer is None, earlier=earlier)
 
     def again(self, samples: Iterator[Sample], repeats: int) -> Iterator[Sample]:
         """Pass samples on; what was answered before the interruption is checked and scored on the way."""
@@ -161,7 +172,7 @@ class _Job:
                     raise StoreError(
                         f"{self.folder.path}: {sample.id} is not what was answered; resume=false starts anew"
                     )
-                self.score(sample, record)
+                self.score(sample, record, earlier=True)
             yield sample
 
 

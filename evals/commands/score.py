@@ -6,20 +6,27 @@ from typing import Any
 from evals import store
 from evals.catalog import nearest
 from evals.commands import build
-from evals.commands.run import Finished, conclude, score_record, selected
+from evals.commands.run import Finished, conclude, score_record, selected, write_out
 from evals.commands.settings import RunSettings, ScoreSettings
 from evals.core import Call, Completion, Record, stable_hash
 from evals.engine import machine
 from evals.errors import DataError
 from evals.loading import ExtractionTask, load_task, read_jsonl
+from evals.report import files
 
 TASK_KEYS = ("split", "seed", "prompt", "shots", "max_tokens", "temperature", "constrain")
 
 
 def score(settings: ScoreSettings, *, launcher: str = "python") -> Finished:
     """Score `predictions` as a new run, or the stored run `rescore` again. Raises `UserError`."""
-    if settings.rescore is not None:
-        return rescore(Path(settings.rescore))
+    if settings.out:
+        files.prepare(Path(settings.out))
+    finished = rescore(Path(settings.rescore)) if settings.rescore is not None else _scored(settings, launcher)
+    write_out(settings.out, "score", finished)
+    return finished
+
+
+def _scored(settings: ScoreSettings, launcher: str) -> Finished:
     path = Path(str(settings.predictions))
     outputs = read_predictions(path)
     task = build.task(settings)

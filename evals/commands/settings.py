@@ -4,8 +4,12 @@
 """
 
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from evals import catalog
+from evals.errors import ConfigError
 
 FORBID = {"extra": "forbid"}
 Options = dict[str, Any]
@@ -75,6 +79,7 @@ class RunSettings:
         for name in ("timeout_s", "attempt_timeout_s", "requests_per_min", "tokens_per_min"):
             if (limit := getattr(self, name)) is not None and not limit > 0:
                 raise ValueError(f"{name}={limit:g} must be above 0")
+        _machine(self.machine)
         if not 0 <= self.temperature <= 2:
             raise ValueError(f"temperature={self.temperature:g} must lie in 0..2")
 
@@ -126,6 +131,38 @@ COMMANDS: dict[str, type] = {
     "models": ModelsSettings,
     "tasks": TasksSettings,
 }
+
+
+def validated(word: str, plain: Mapping[str, Any]) -> Any:
+    """Plain data as the command's frozen settings; the first mistake raises `ConfigError`, in one line."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(COMMANDS[word]).validate_python(dict(plain))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if part not in ("int", "float", "str", "bool", "list[str]"))
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            raise ConfigError(unknown_key(word, key)) from None
+        if first["type"] == "value_error":
+            raise ConfigError(str(first["ctx"]["error"])) from None
+        hint = dict((row[0], row[1]) for row in described(COMMANDS[word])).get(key.split(".")[0], "")
+        raise ConfigError(f"{key}={first['input']!r}: {first['msg']}{f' ({hint})' if hint else ''}") from None
+
+
+def unknown_key(word: str, key: str) -> str:
+    """That a command does not know this key, with the nearest ones that it knows."""
+    names = {row[0] for row in described(COMMANDS[word])}
+    group = key.split(".")[0]
+    if "." in key and group in names:
+        names = {f"{group}.{inner}" for path in catalog.options(group).values() for inner in catalog.load_yaml(path)}
+    return f"{key} is not known{catalog.nearest(key, names)}"
+
+
+def _machine(machine: Mapping[str, Any]) -> None:
+    price = machine.get("usd_per_hour")
+    if price is not None and (isinstance(price, bool) or not isinstance(price, int | float) or price < 0):
+        raise ValueError(f"machine.usd_per_hour={price} must be dollars an hour, at least 0, or null")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -56,6 +56,7 @@ class Engine:
     _asker: Attempts = field(init=False)
     _stop: EvalsError | None = field(init=False, default=None)
     """Why no further document is begun; those under way are finished."""
+    _ended: bool = field(init=False, default=False)
     _passes: int = field(init=False, default=0)
     """Turns of the event loop that were seen."""
     _pass_due: bool = field(init=False, default=False)
@@ -107,8 +108,12 @@ class Engine:
         for item in wanted:
             before = self._watch_passes()
             if item is not None:
-                await self._document(*item)
-            if self._stop:
+                try:
+                    await self._document(*item)
+                except BaseException:
+                    self._ended = True  # now: before the others hear of it they would send more
+                    raise
+            if self._stop or self._ended:
                 return
             if self._passes == before:  # nobody else had a turn: neither other workers nor Ctrl-C
                 await asyncio.sleep(0)

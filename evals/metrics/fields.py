@@ -8,12 +8,13 @@ could not be parsed misses every gold leaf that is set; its null leaves are left
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from evals.core import FieldOutcome, Json, Outcome, Score
 from evals.metrics.align import align
 from evals.metrics.dates import Ambiguous
-from evals.metrics.normalise import Unparsed, normalise, same
+from evals.metrics.normalise import Money, Unparsed, normalise, same
 from evals.metrics.parse import parse_object
 from evals.metrics.text import Source, same_span, source_of, token_jaccard_score
 
@@ -96,13 +97,13 @@ def _compare(
 def _compare_lists(
     item: Node, gold: Json, answer: Json, source: Source | None, found: list[FieldOutcome], *, parsed: bool
 ) -> None:
-    wanted, given = _items(gold), _items(answer)
+    wanted, given = items_of(gold), items_of(answer)
     if not wanted and not given:
         if parsed and item.kind:
             found.append(FieldOutcome(path=item.path, kind=item.kind, outcome="tn", strict="tn"))
         return
     pairs = align(
-        wanted, given, lambda a, b: similarity(item, a, b), threshold=ITEM_THRESHOLD, key=lambda a: _form(item, a)
+        wanted, given, lambda a, b: similarity(item, a, b), threshold=ITEM_THRESHOLD, key=lambda a: form(item, a)
     )
     for i, j in pairs:
         left, right = None if i is None else wanted[i], None if j is None else given[j]
@@ -111,16 +112,25 @@ def _compare_lists(
         found.extend(leaf for leaf in leaves if leaf.outcome != "tn" or (i is not None and j is not None))
 
 
-def _form(node: Node, value: Json) -> Json:
+def form(node: Node, value: Json) -> Json:
     """A list item in normal form, as text."""
     if node.children is not None and isinstance(value, Mapping):
-        return {name: _form(child, value.get(name)) for name, child in node.children.items()}
+        return {name: form(child, value.get(name)) for name, child in node.children.items()}
     if node.item is not None and isinstance(value, list | tuple):
-        return sorted(repr(_form(node.item, part)) for part in value)
-    return repr(normalise(value, node.kind, node.options or {}))
+        return sorted(repr(form(node.item, part)) for part in value)
+    return repr(_shortest(normalise(value, node.kind, node.options or {})))
 
 
-def _items(value: Json) -> list[Json]:
+def _shortest(normal: Any) -> Any:
+    """A normal form whose numbers are written one way: 5.00 as 5."""
+    if isinstance(normal, Decimal):
+        return normal.normalize()
+    if isinstance(normal, Money):
+        return Money(normal.amount.normalize(), normal.currency)
+    return normal
+
+
+def items_of(value: Json) -> list[Json]:
     """A list's items; one bare value is a list of one, null an empty list."""
     items = value if isinstance(value, list | tuple) else [] if value is None else [value]
     return [item for item in items if item not in (None, "", {}, [])]

@@ -42,18 +42,19 @@ def parse_object(text: str) -> Parsed:
 
 
 def _first_object(text: str) -> dict[str, Any] | None:
+    """The first whole object that is no part of another one, which is cut or broken."""
     decoder = json.JSONDecoder(parse_constant=_refused, parse_float=_finite)
-    at = -1
+    at, inside = -1, 0
     for _ in range(STARTS):
         at = text.find("{", at + 1)
         if at < 0:
             return None
         try:
-            value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
+            value, _end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            inside = max(inside, getattr(error, "pos", len(text)))  # up to here it was read as JSON
             continue
-        part_of_another = text[end : end + 20].lstrip()[:1] in (",", "]", "}")  # whose own braces are cut or broken
-        if isinstance(value, dict) and value and not part_of_another and not _too_deep(value):
+        if isinstance(value, dict) and value and at >= inside and not _too_deep(value):
             return value
     return None
 

@@ -4,6 +4,7 @@ One attempt a call: the engine repeats. What a model's family takes stands in it
 """
 
 import importlib.util
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -90,7 +91,8 @@ class OpenAI:
             extra=dict(extra),
         )
         self.transport, self.timeout_s = transport, timeout_s
-        self._path, self._secrets = PATHS[api], ()  # type: tuple[str, tuple[str, ...]]
+        self._path = PATHS[api]
+        self._secrets: tuple[str, ...] = ()
         self._dumps, self._loads = codec()
         self._fixed: dict[tuple[Any, ...], _Fixed] = {}
         self._http: SdkTransport | LeanTransport | None = None
@@ -163,6 +165,9 @@ class OpenAI:
             reply = self._loads(content)
         except ValueError:
             raise CallFailed("bad_body", f"the reply of {len(content)} bytes is no JSON") from None
+        return self._read(reply, headers, notes)
+
+    def _read(self, reply: Any, headers: Mapping[str, str], notes: Mapping[str, Any]) -> Completion:
         return read(self.asking.api, reply).completion(headers, notes, self._secrets)
 
     async def _streamed(self, body: bytes, notes: Mapping[str, Any], mark: Mark) -> Completion:
@@ -229,14 +234,14 @@ class OpenAI:
     async def collect(self, batch_id: str) -> AsyncIterator[tuple[str, Completion | CallFailed]]:
         """The results of an ended batch."""
         found = openai_batch.collect(self._sdk_transport(), batch_id, loads=self._loads, secrets=self._secrets)
+        notes = {"dropped": list(self.asking.dropped)} if self.asking.dropped else {}
         async for key, reply, headers in found:
-            if isinstance(reply, CallFailed):
-                yield key, reply
-                continue
+            result: Completion | CallFailed
             try:
-                yield key, read(self.asking.api, reply).completion(headers, {}, self._secrets)
+                result = self._read(reply, headers, notes) if isinstance(reply, Mapping) else reply
             except CallFailed as error:
-                yield key, error
+                result = error
+            yield key, result
 
     async def cancel(self, batch_id: str) -> None:
         """Give a batch up."""
@@ -250,6 +255,4 @@ def _known(answer: Answer) -> Any:
 
 def _custom_headers() -> list[str]:
     """The values in OPENAI_CUSTOM_HEADERS, which the SDK sends: they may be keys too."""
-    import os
-
     return [line.partition(":")[2].strip() for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")]

@@ -66,7 +66,10 @@ async def collect(
     for file_id in (batch.output_file_id, batch.error_file_id):
         if file_id:
             async for line in _lines(transport, file_id):
-                result = loads(line)
+                try:
+                    result = loads(line)
+                except ValueError:
+                    raise CallFailed("bad_body", f"a line of the results of {batch_id} is no JSON") from None
                 reply = _outcome(result, secrets)
                 headers = {"x-request-id": str((result.get("response") or {}).get("request_id") or "")}
                 yield str(result.get("custom_id")), reply, headers

@@ -186,7 +186,7 @@ def _read_chat(reply: Mapping[str, Any]) -> Answer:
     try:
         choice = reply["choices"][0]
         message = choice["message"]
-        answer.text = [message.get("content") or ""]
+        answer.text = [_words(message.get("content"))]
         answer.refusal = [message.get("refusal") or ""]
         answer.finish = choice.get("finish_reason")
         if choice.get("error"):
@@ -194,6 +194,13 @@ def _read_chat(reply: Mapping[str, Any]) -> Answer:
     except (KeyError, IndexError, TypeError, AttributeError):
         answer.text, answer.bad = [], "the reply holds no choice with a message"
     return answer
+
+
+def _words(content: Any) -> str:
+    """The text of a message; some hosts give it in parts, thoughts apart."""
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    return content or ""
 
 
 def _read_response(reply: Mapping[str, Any]) -> Answer:
@@ -240,8 +247,8 @@ class ChatEvents:
             if data.get("choices"):
                 choice = data["choices"][0]
                 delta = choice.get("delta") or {}
-                if delta.get("content"):
-                    answer.text.append(delta["content"])
+                if content := delta.get("content"):
+                    answer.text.append(content if type(content) is str else _words(content))
                     said = True
                 elif delta.get("refusal"):
                     answer.refusal.append(delta["refusal"])
@@ -251,7 +258,7 @@ class ChatEvents:
                 answer.finish = choice.get("finish_reason") or answer.finish
             if data.get("usage"):
                 answer.usage = read_usage(data["usage"])
-            if not answer.about:
+            if not answer.about.get("model"):  # Azure's first event is about the prompt alone
                 answer.about = data
             if data.get("error"):  # nothing comes after it
                 answer.about, answer.text, answer.closed = data, [], True

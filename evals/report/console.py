@@ -160,7 +160,7 @@ def _render(table: Any) -> str:
     from rich.console import Console
 
     live = sys.stdout.isatty()
-    console = Console(width=None if live else WIDTH, force_terminal=live, no_color=not live, markup=False)
+    console = Console(width=None if live else WIDTH, force_terminal=live, no_color=not live, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
     return str(captured.get()).rstrip("\n")

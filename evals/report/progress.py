@@ -20,7 +20,7 @@ class Progress:
     def __init__(self, name: str, total: int | None, *, enabled: bool = True) -> None:
         self.name, self.total, self.enabled = name, total, enabled
         self.status: Callable[[], str] = str
-        self.done = self.failed = 0
+        self.done = self.failed = self.earlier = 0
         self._began = self._fresh = time.monotonic()
         self._live = enabled and sys.stderr.isatty()
         self._next = self._began + FIRST_WORD_S
@@ -67,10 +67,11 @@ class Progress:
         elif text and self.enabled:
             print(f"{self.name}: {text} ...", file=sys.stderr, flush=True)
 
-    def advance(self, *, failed: bool = False) -> None:
-        """One more document."""
+    def advance(self, *, failed: bool = False, earlier: bool = False) -> None:
+        """One more document; `earlier`: answered before an interruption, so that it says nothing of the rate."""
         self.done += 1
         self.failed += failed
+        self.earlier += earlier
         if self._bar:
             word = f"{self.name} ({self.failed} failed)" if self.failed else self.name
             self._bar.update(self._task, advance=1, description=word)
@@ -79,9 +80,9 @@ class Progress:
             print(self._line(), file=sys.stderr, flush=True)
 
     def _line(self) -> str:
-        rate = self.done / max(time.monotonic() - self._fresh, 1e-9)
+        rate = (self.done - self.earlier) / max(time.monotonic() - self._fresh, 1e-9)
         of = f"/{self.total}" if self.total else ""
-        left = f", about {(self.total - self.done) / rate:.0f} s to go" if self.total else ""
+        left = f", about {(self.total - self.done) / rate:.0f} s to go" if self.total and rate else ""
         failed = f", {self.failed} failed" if self.failed else ""
         more = f"; {status}" if (status := self.status()) else ""
         return f"{self.name}: {self.done}{of} documents{failed}, {rate * 60:.1f}/min{left}{more}"

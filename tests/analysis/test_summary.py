@@ -187,3 +187,11 @@ def test_slices_and_tags_are_summaries_of_their_own_documents() -> None:
     assert found["tags"]["lease"] == quality(frame(*easy, *hard[1::2]))
     assert found["tags"]["ocr"]["exact"]["n"] == 7 and found["tags"]["ocr"]["f1"]["value"] == pytest.approx(12 / 25)
     assert summary(row("a"))["slices"] == summary(row("a"))["tags"] == {}
+
+
+def test_shares_of_grouped_documents_are_as_wide_as_their_groups_are_few() -> None:
+    groups = [row(f"d{i}", exact=float(i // 50 % 2), group=f"g{i // 50}") for i in range(600)]
+    single = [row(f"d{i}", exact=float(i // 50 % 2)) for i in range(600)]
+    wide, narrow = quality(frame(*groups))["exact"], quality(frame(*single))["exact"]
+    assert wide["value"] == narrow["value"] == 0.5 and wide["n"] == 600
+    assert wide["high"] - wide["low"] > 4 * (narrow["high"] - narrow["low"])

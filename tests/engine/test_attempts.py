@@ -20,6 +20,7 @@ def run(model: Scripted, documents: Any = 1, **options: Any) -> tuple[Kept, floa
     """The records, and how many seconds it took by the clock that jumps."""
     kept = Kept()
     asked = samples(documents) if isinstance(documents, int) else documents
+    options = {"limiter": Limiter(clock=now), **options}
 
     async def work() -> float:
         began = now()

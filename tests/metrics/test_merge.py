@@ -94,3 +94,20 @@ def test_the_first_of_two_items_with_one_key_is_kept_whole() -> None:
 def test_one_chunk_or_the_same_one_twice_changes_nothing(answer: dict[str, Any]) -> None:
     found = merged(answer)
     assert {name: found[name] for name in answer} == answer and merged(answer, answer) == found
+
+
+def test_items_are_told_apart_by_their_own_kind_and_none_is_lost() -> None:
+    money = {"type": "object", "properties": {"fees": {"type": "array", "items": {"type": "string", "kind": "money"}}}}
+    assert merge_answers(['{"fees": ["$5", "€5", "-$5"]}'], schema=money, source="")["fees"] == ["$5", "€5", "-$5"]
+    assert merge_answers(['{"fees": ["$5"]}', '{"fees": "5.00 USD"}'], schema=money, source="")["fees"] == ["$5"]
+    pair = {"type": "object", "properties": {"name": {"type": "string", "kind": "name"}, "role": {"type": "string"}}}
+    parties = {"type": "object", "properties": {"parties": {"type": "array", "items": pair}}}
+    first = '{"parties": [{"name": "Acme", "role": "buyer"}, {"name": "Acme", "role": "payer"}, {"name": null, "role": "x"}]}'
+    second = '{"parties": [{"name": "ACME Ltd", "role": null}, {"name": "Beta", "role": "seller"}]}'
+    found = merge_answers([first, second], schema=parties, source="")["parties"]
+    assert [(p["name"], p["role"]) for p in found] == [
+        ("Acme", "buyer"),
+        ("Acme", "payer"),
+        (None, "x"),
+        ("Beta", "seller"),
+    ]

@@ -87,3 +87,10 @@ def test_the_reason_is_named(text: str, reason: str) -> None:
 def test_a_key_twice_in_an_inner_object_is_not_strict_either() -> None:
     found = parse_object('{"a": {"b": 1, "b": 2}}')
     assert (found.value, found.strict, found.lenient) == ({"a": {"b": 2}}, False, True)
+
+
+def test_an_inner_object_of_a_cut_answer_is_no_answer_and_a_comma_behind_a_whole_one_is_no_cut() -> None:
+    assert parse_object('{"who": "Acme", "items": [{"what": "a"}').value is None
+    assert parse_object('{"who": "Acme", "items": [{"what": "a"}, {"what"').value is None
+    assert parse_object('Answer: {"a": 1}, as asked.').value == {"a": 1}
+    assert parse_object('{oops} {"a": 1}').value == {"a": 1}

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import json
+import subprocess
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -273,23 +275,50 @@ def test_a_cut_attempt_closes_its_connection(provider: Any, way: Way, fault: str
 # The connection
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_nothing_throttles(provider: Any, way: Way) -> None:
-    """300 at once, and the connections are used again."""
+@pytest.mark.parametrize("transport", ["sdk", "lean"])
+def test_nothing_throttles(provider: Any, transport: str) -> None:
+    """300 at once."""
     provider.reset(latency_ms=1000.0)
 
     async def many() -> None:
-        model = made(provider.openai_url, way)
+        model = made(provider.openai_url, {"api": "chat", "transport": transport, "stream": False})
         await model.start()
-        try:
-            for _ in range(2):
-                await asyncio.gather(*(model.generate(request(f"{i}"), Marks()) for i in range(300)))
-        finally:
-            await model.close()
+        await asyncio.gather(*(model.generate(request(f"{i}"), Marks()) for i in range(300)))
+        await model.close()
 
     asyncio.run(many())
     assert provider.log()["peak_in_flight"] == 300
-    assert provider.log()["totals"]["good"] == 600
+    assert provider.log()["totals"]["good"] == 300
+
+
+class Counted(Scripted):
+    """Counts connections too."""
+
+    connections = 0
+
+    async def _talk(self, *streams: Any) -> None:
+        self.connections += 1
+        await super()._talk(*streams)
+
+
+@pytest.mark.parametrize("transport", ["sdk", "lean"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_connection_is_used_again(transport: str, streamed: bool) -> None:
+    alive = {"connection": "keep-alive"}
+    events = [chunk({"content": "x"}, "stop"), DONE]
+    script = stream(events, headers=alive) if streamed else reply(chat({"content": "x"}), headers=alive)
+
+    async def go() -> int:
+        async with Counted([script]) as server:
+            model = made(server.url, {"api": "chat", "transport": transport, "stream": streamed})
+            await model.start()
+            for _ in range(5):
+                await model.generate(request(), Marks())
+            await model.close()
+            assert len(server.asked) == 5
+            return server.connections
+
+    assert asyncio.run(go()) == 1
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -477,6 +506,13 @@ def test_odd_streams() -> None:
     assert isinstance(answer, Completion) and answer.text == "b\u00e9\u00e9"
 
 
+def test_text_in_parts() -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "x"}]
+    assert isinstance(answer := odd(reply(chat({"content": parts}))), Completion) and answer.text == "x"
+    events = [chunk({"content": parts[:1]}), chunk({"content": parts[1:]}, "stop"), DONE]
+    assert isinstance(answer := odd(stream(events), stream=True), Completion) and answer.text == "x"
+
+
 def test_a_stream_that_is_never_ended_after_its_last_event() -> None:
     """A closing event is an end, even if the server keeps the connection open."""
     script = [*stream([chunk({"content": "x"}, "stop"), DONE], end=False), "hang"]
@@ -567,6 +603,49 @@ def test_the_constant_part_is_made_once_for_a_task() -> None:
     assert json.loads(model.body(request(seed=3), stream=False)[0])["seed"] == 3
 
 
+WITHOUT = """
+import asyncio, json, os, sys
+for name in sys.argv[2].split(","):
+    sys.modules[name] = None
+from evals.core import Message, Request
+from evals.errors import ConfigError
+from evals.models.openai import OpenAI
+os.environ["SOME_KEY"] = "sk-planted-1"
+
+async def go():
+    for stream in (True, False):
+        model = OpenAI(name="m", id="x", base_url=sys.argv[1], key_env="SOME_KEY", stream=stream)
+        try:
+            facts = await model.start()
+        except ConfigError as error:
+            print(error)
+            return
+        answer = await model.generate(Request(messages=(Message(role="user", content="é"),)), lambda *_: None)
+        await model.close()
+        print(facts["client"]["transport"], facts["client"]["http"], answer.text, answer.usage.output)
+
+asyncio.run(go())
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("orjson", "lean aiohttp OK 1"),
+        ("aiohttp,orjson,httpx_aiohttp", "sdk httpx"),
+        ("aiohttp,openai", "model m needs OpenAI's SDK: pip install openai aiohttp"),
+    ],
+)
+def test_without_what_need_not_be_installed(provider: Any, missing: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT, provider.openai_url, missing], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith(said) for line in done.stdout.splitlines()) and done.stdout
+    if "needs" not in said:
+        assert [line.split()[-2:] for line in done.stdout.splitlines()] == [["OK", "1"]] * 2
+
+
 # Batches
 
 
@@ -620,6 +699,47 @@ def test_a_batch_that_is_given_up(provider: Any) -> None:
                 await model.poll("batch_of_nobody")
         finally:
             await model.close()
+
+    asyncio.run(go())
+
+
+def test_a_batch_that_failed_or_expired() -> None:
+    """Results that came in time are kept; what expired is a time-out, what was cancelled too may be tried again."""
+    batch = {"id": "b1", "object": "batch", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch |= {
+        "created_at": 1,
+        "input_file_id": "f0",
+        "status": "expired",
+        "output_file_id": "f1",
+        "error_file_id": "f2",
+    }
+    counts = {"total": 4, "completed": 1, "failed": 3}
+    good = {"custom_id": "a", "response": {"status_code": 200, "request_id": "req_1", "body": chat({"content": "x"})}}
+    late = {"custom_id": "b", "response": None, "error": {"code": "batch_expired", "message": "not executed in time"}}
+    gone = {"custom_id": "c", "response": None, "error": {"code": "batch_cancelled", "message": "not executed"}}
+    bad = {"custom_id": "d", "response": {"status_code": 429, "body": {"error": {"message": "slow", "code": None}}}}
+    files = [b"\n".join(json.dumps(one).encode() for one in part) for part in ([good], [late, gone, bad])]
+    failed = batch | {
+        "status": "failed",
+        "errors": {"object": "list", "data": [{"message": "line 3 is no JSON", "line": 3}]},
+    }
+    scripts = [reply(failed), reply(batch | {"request_counts": counts}), reply(batch), *(reply(one) for one in files)]
+
+    async def go() -> None:
+        async with Scripted(scripts) as server:
+            model = made(server.url, {"api": "chat", "transport": "lean", "stream": True}, key_env=None)
+            await model.start()
+            state = await model.poll("b1")
+            assert state.done and state.reason == "line 3 is no JSON"
+            state = await model.poll("b1")
+            assert state.done and state.reason == "the batch is expired"
+            assert state.counts == {"succeeded": 1, "failed": 3, "processing": 0}
+            found = {key: result async for key, result in model.collect("b1")}
+            await model.close()
+            assert not any("authorization" in one.headers for one in server.asked)
+        assert isinstance(found["a"], Completion) and found["a"].served_by["request_id"] == "req_1"
+        kinds = {key: one.kind for key, one in found.items() if isinstance(one, CallFailed)}
+        assert kinds == {"b": "timeout", "c": "server", "d": "rate_limit"}
 
     asyncio.run(go())
 

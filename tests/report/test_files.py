@@ -86,3 +86,22 @@ def test_out_gets_the_summary_as_one_row(project: Path) -> None:
     assert (row["option"], row["n"], row["usd_per_1k"], row["cost_provenance"]) == ("rules", "8", "", "")
     assert float(row["p50_s"]) == summary["latency"]["p50_s"] and row["load"] == "single_stream"
     assert files.flat(summary).keys() == row.keys()
+
+
+def test_a_carriage_return_begins_no_row_and_json_is_json(tmp_path: Path) -> None:
+    import csv
+    import json
+
+    import numpy as np
+
+    from evals.report.files import write_table
+
+    write_table(tmp_path, "t", [{"a": "x\r=cmd", "b": float("nan"), "c": np.int64(5)}])
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["a", "b", "c"], ["x\r=cmd", "nan", "5"]]
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    (read,) = json.loads((tmp_path / "t.json").read_text(), parse_constant=refuse)
+    assert read["b"] is None

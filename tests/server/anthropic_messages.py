@@ -157,7 +157,7 @@ class Messages:
         document, prompt = last_user(body.get("messages"))
         prompt += tokens(flat(body.get("system")))
         wanted = body.get("output_config")
-        wanted = wanted.get("format") if isinstance(wanted, dict) else None
+        wanted = wanted.get("format") if isinstance(wanted, dict) else body.get("output_format")
         schema = wanted.get("schema") if isinstance(wanted, dict) else None
         key = headers.get("X-Api-Key") or headers.get("Authorization", "").removeprefix("Bearer ").strip()
         return Call(
@@ -179,7 +179,12 @@ class Messages:
         """Header, parameters and schema."""
         if "Anthropic-Version" not in call.headers:
             return Refusal(status=400, message="anthropic-version: header is required")
-        return self.check_body(call.body, call.stream)
+        body = call.body
+        if "output_format" in body and "structured-outputs" in call.headers.get("Anthropic-Beta", ""):
+            # the beta's name for output_config.format, which litellm 1.110.2 sends
+            body = {name: value for name, value in body.items() if name != "output_format"}
+            body["output_config"] = {"format": call.body["output_format"]}
+        return self.check_body(body, call.stream)
 
     def check_body(self, body: dict[str, Any], stream: bool) -> Refusal | None:
         """Parameters and schema."""

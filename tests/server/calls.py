@@ -44,11 +44,14 @@ class Call:
     cached: int = 0
     written: int = 0
     served: str = ""
+    bare: bool = False
+    stream_usage: str = "asked"
 
     def make_answer(self, settings: Settings) -> None:
         """Decide what is answered and what it costs. The rules are in the module's docstring of provider.py."""
         self.serial = f"{_START}{next(_NEXT):012x}"
         self.served = self.model + settings.served_suffix
+        self.bare, self.stream_usage = settings.bare, settings.stream_usage
         rules = {name: int(count) for name, count in _RULE.findall(self.model)}
         for name in ("cached", "written", "reasoning"):
             if (header := self.headers.get(f"x-test-{name}")) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import openai_words as words
 from aiohttp import web
 from batches import Batch, Item, settle, taken
-from calls import Refusal, new_id
+from calls import Dialect, Refusal, new_id
 from openai.types import Batch as BatchType
 from openai.types import FileObject
 from openai.types.batch_create_params import BatchCreateParams
@@ -22,7 +22,7 @@ from serve import JSON, Service
 from settings import clock, dumps, loads
 from shapes import checked
 
-ENDPOINTS = {"/v1/chat/completions": Chat(), "/v1/responses": Responses()}
+ENDPOINTS: dict[str, Dialect] = {"/v1/chat/completions": Chat(), "/v1/responses": Responses()}
 _FILE = re.compile(r"/files/([\w-]+)(/content)?$")
 _BATCH = re.compile(r"/batches/([\w-]+)(/cancel)?$")
 
@@ -114,7 +114,7 @@ def lines(content: bytes, endpoint: str) -> tuple[list[tuple[str, dict[str, Any]
     known: set[str] = set()
     models: set[str] = set()
     for n, raw in enumerate(content.splitlines(), 1):
-        wrong = None
+        wrong: tuple[str, str, str | None] | None = None
         try:
             line = loads(raw)
             custom_id, body = line["custom_id"], line["body"]

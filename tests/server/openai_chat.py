@@ -23,12 +23,12 @@ FINISH = {"stop": "stop", "length": "length", "filter": "content_filter", "refus
 TIERS = {"auto": "default"}
 
 
-def usage() -> dict[str, Any]:
+def usage(bare: bool) -> dict[str, Any]:
     """The usage block, to be filled."""
-    return {
-        "prompt_tokens": number("prompt"),
-        "completion_tokens": number("output"),
-        "total_tokens": number("total"),
+    counts = {"prompt_tokens": number("prompt"), "completion_tokens": number("output"), "total_tokens": number("total")}
+    if bare:
+        return counts
+    return counts | {
         "prompt_tokens_details": {
             "cached_tokens": number("cached"),
             "audio_tokens": 0,
@@ -43,46 +43,38 @@ def usage() -> dict[str, Any]:
     }
 
 
+def top(kind: str, tier: str | None) -> dict[str, Any]:
+    """What every reply and chunk begins with; without a tier as a small server gives it."""
+    data = {"id": text("id"), "object": kind, "created": number("created"), "model": text("model")}
+    return data if tier is None else data | {"service_tier": tier, "system_fingerprint": FINGERPRINT}
+
+
 @cache
-def whole_shape(finish: str, tier: str, refused: bool) -> Template:
+def whole_shape(finish: str, tier: str | None, refused: bool) -> Template:
     """A plain answer."""
-    message = {"role": "assistant", "content": text("text"), "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": text("text")}
+    if tier is not None:
+        message |= {"refusal": None, "annotations": []}
     if refused:
         message |= {"content": None, "refusal": text("text")}
-    return Template(
-        ChatCompletion,
-        {
-            "id": text("id"),
-            "object": "chat.completion",
-            "created": number("created"),
-            "model": text("model"),
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
-            "usage": usage(),
-            "service_tier": tier,
-            "system_fingerprint": FINGERPRINT,
-        },
-    )
+    choices = [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}]
+    data = {"choices": choices, "usage": usage(tier is None)}
+    return Template(ChatCompletion, top("chat.completion", tier) | data)
 
 
 @cache
-def chunk_shape(kind: str, finish: str | None, tier: str, with_usage: bool) -> Template:
-    """One chunk of a stream: `role`, `content`, `refusal`, `end` or `usage`."""
-    delta: dict[str, Any] = {
-        "role": {"role": "assistant", "content": "", "refusal": None},
+def chunk_shape(kind: str, finish: str | None, tier: str | None, usage_as: str) -> Template:
+    """One chunk of a stream: `role`, `content`, `refusal`, `end` or `usage`; its usage is there, null or absent."""
+    deltas: dict[str, dict[str, Any]] = {
+        "role": {"role": "assistant", "content": ""} | ({"refusal": None} if tier is not None else {}),
         "content": {"content": text("text")},
         "refusal": {"refusal": text("text")},
-    }.get(kind, {})
-    data: dict[str, Any] = {
-        "id": text("id"),
-        "object": "chat.completion.chunk",
-        "created": number("created"),
-        "model": text("model"),
-        "service_tier": tier,
-        "system_fingerprint": FINGERPRINT,
-        "choices": [] if kind == "usage" else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}],
     }
-    if with_usage:
-        data["usage"] = usage() if kind == "usage" else None
+    data = top("chat.completion.chunk", tier)
+    choice = {"index": 0, "delta": deltas.get(kind, {}), "logprobs": None, "finish_reason": finish}
+    data["choices"] = [] if kind == "usage" else [choice]
+    if usage_as != "absent":
+        data["usage"] = usage(tier is None) if usage_as == "there" else None
     return Template(ChatCompletionChunk, data)
 
 
@@ -173,26 +165,32 @@ class Chat:
 
     def headers(self, call: Call | None, request_id: str, processing_ms: int) -> dict[str, str]:
         """The provider's headers on any reply."""
-        return words.headers(request_id, processing_ms)
+        return {} if call is not None and call.bare else words.headers(request_id, processing_ms)
 
     def plain(self, call: Call) -> bytes:
         """The whole answer."""
-        return whole_shape(FINISH[call.finish], call.tier or "default", call.finish == "refusal").fill(values(call))
+        return whole_shape(FINISH[call.finish], self._tier(call), call.finish == "refusal").fill(values(call))
 
     def events(self, call: Call, count: int) -> Stream:
         """The answer in deltas."""
         options = call.body.get("stream_options")
-        with_usage = isinstance(options, dict) and options.get("include_usage") is True
-        tier = call.tier or "default"
-        known = values(call)
+        asked = isinstance(options, dict) and options.get("include_usage") is True and call.stream_usage == "asked"
+        other = "null" if asked else "absent"
+        tier, known = self._tier(call), values(call)
 
-        def line(kind: str, finish: str | None = None) -> bytes:
-            return b"data: " + chunk_shape(kind, finish, tier, with_usage).fill(known) + b"\n\n"
+        def line(kind: str, finish: str | None = None, usage_as: str = other) -> bytes:
+            return b"data: " + chunk_shape(kind, finish, tier, usage_as).fill(known) + b"\n\n"
 
         head = line("role")
         deltas = []
         for piece in pieces(call.text, count):
             known[b"text"] = quoted(piece)
             deltas.append(line("refusal" if call.finish == "refusal" else "content"))
-        tail = line("end", FINISH[call.finish]) + (line("usage") if with_usage else b"") + b"data: [DONE]\n\n"
-        return Stream(head, deltas, tail, b"data: " + words.error(words.by_status(500)) + b"\n\n")
+        tail = line("end", FINISH[call.finish], "there" if call.stream_usage == "last_chunk" else other)
+        if asked:
+            tail += line("usage", None, "there")
+        return Stream(head, deltas, tail + b"data: [DONE]\n\n", self.error_events(words.by_status(500), ""))
+
+    @staticmethod
+    def _tier(call: Call) -> str | None:
+        return None if call.bare else call.tier or "default"

@@ -112,7 +112,7 @@ def _typed_dict(hint: Any) -> Check:
         for name, part in te.get_type_hints(hint, include_extras=True).items():
             wire = _alias(part) or name
             made[wire] = checker(part)
-            origin = typing.get_origin(part)
+            origin: Any = typing.get_origin(part)
             # the sets miss markers that stand in unevaluated annotations, and hold what the class's totality says
             if origin is te.Required or (origin is not te.NotRequired and name in hint.__required_keys__):
                 required.append(wire)
@@ -138,7 +138,8 @@ def _typed_dict(hint: Any) -> Check:
 
 
 def _alias(hint: Any) -> str | None:
-    if typing.get_origin(hint) in (te.Required, te.NotRequired):
+    origin: Any = typing.get_origin(hint)
+    if origin in (te.Required, te.NotRequired):
         hint = typing.get_args(hint)[0]
     for note in getattr(hint, "__metadata__", ()):
         if getattr(note, "alias", None):
@@ -173,6 +174,7 @@ def _tags(option: Any) -> dict[str, tuple[Any, ...]]:
         return {}
     found = {}
     for name, part in te.get_type_hints(option).items():
-        if name in ("type", "role") and typing.get_origin(part) in (Literal, te.Literal):
+        origin: Any = typing.get_origin(part)
+        if name in ("type", "role") and origin in (Literal, te.Literal):
             found[name] = typing.get_args(part)
     return found

@@ -5,8 +5,23 @@
 prints `PORT n` once it listens on 127.0.0.1. Every setting of settings.py is an option. It ends by itself after
 `--idle-s` seconds without a request, after `--max-requests`, or, with `--watch-stdin`, when its parent is gone.
 
-Control: `GET /_log[?documents=0]`, `GET /_last?n=`, `POST /_reset` (settings over those of the start), `POST /_limits`,
-`GET /_settings`.
+Control: `GET /_log[?documents=0]`, `GET /_last?n=`, `GET /_settings`, `POST /_reset` (settings over those of the start),
+`POST /_limits`.
+
+What is answered can be told beforehand:
+- a document's id is the marker `[[id:XYZ]]` in the last user message, else `h-` and a hash of that message;
+- a text's tokens are its letters / 4, rounded up; a prompt's are those of its messages and system text, added;
+- a model named `...cached-100...written-20...reasoning-50` has that many cached, written and reasoning tokens (cached and
+  written within the prompt's; reasoning added to the answer's); the headers x-test-cached, -written, -reasoning do the same;
+- models: `missing-model` 404, `no-quota` (429 at OpenAI and Gemini, 400 at Anthropic), `*reasoner*` (no max_tokens,
+  temperature, top_p), `*no-sampling*` (Anthropic: no temperature, top_p, top_k);
+- keys that begin with `wrong` 401 (400 at Gemini), with `forbidden` 403; OpenAI's 401 echoes the key;
+- documents that hold CONTEXT OVERFLOW, FILTER ME, FLAG ME, TOO LARGE BODY (refused), FILTER OUTPUT, REFUSE ME (cut or refused
+  in the answer), BATCH FAIL, BATCH EXPIRE (in a batch only).
+
+In the ledger `received` = refused + limited + attempts, attempts = good + faults + aborted, and `billed` = good + truncated +
+unreadable + aborted (the client left while its answer was made). Requests still in flight are in `received` alone or in
+`attempts`.
 """
 
 import argparse

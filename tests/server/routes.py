@@ -34,7 +34,11 @@ def part(name: str) -> Any:
 def preload(names: str) -> None:
     """`all`, or some by comma."""
     for name in PARTS if names == "all" else filter(None, names.split(",")):
-        part(name)
+        try:
+            part(name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("anthropic", "openai"):
+                raise  # without one SDK the other provider still answers
 
 
 async def answer(service: Service, request: web.BaseRequest) -> web.StreamResponse:

@@ -13,14 +13,20 @@ try:
         """Compact JSON."""
         return orjson.dumps(value)
 
-    loads = orjson.loads
+    def loads(text: bytes | str) -> Any:
+        """JSON as a value."""
+        return orjson.loads(text)
+
 except ImportError:  # the standard library does, only slower
 
     def dumps(value: Any) -> bytes:
         """Compact JSON."""
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
-    loads = json.loads
+    def loads(text: bytes | str) -> Any:
+        """JSON as a value."""
+        return json.loads(text)
+
 
 clock = time.perf_counter
 
@@ -44,6 +50,11 @@ class Settings:
     """Answers by document id, before `reply`."""
     served_suffix: str = ""
     """Put behind the model's name in the reply, as providers resolve an alias to a dated model."""
+    bare: bool = False
+    """Chat completions as small OpenAI-compatible servers give them: usage without details, no tier, fingerprint or request id."""
+    stream_usage: str = "asked"
+    """Usage of a streamed chat completion: asked (a chunk of its own where include_usage is set, as OpenAI does), last_chunk
+    (always, in the chunk with the finish reason, as Mistral does), never."""
     seed: int = 0
     """Of the faults and the jitter."""
     faults: dict[str, float] = field(default_factory=dict)
