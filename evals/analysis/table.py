@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from evals import store
-from evals.core import Call, Price, Record
+from evals.core import Call, Price, Record, Usage
 from evals.errors import StoreError
 from evals.pricing import call_cost_usd, is_waste, machine_cost_usd
 
@@ -256,7 +256,8 @@ def _money(record: Record, prices: Mapping[str, Price] | None) -> dict[str, floa
     answer = record.calls[record.answer] if record.answer is not None else None
     spent: list[tuple[Call, float | None, bool]] = []
     for call in record.calls:
-        if call.timing is None or call.error in FREE:
+        made_here = call.completion is not None and call.completion.usage != Usage()  # not merged of parts
+        if call.error in FREE or (call.timing is None and not made_here):
             continue
         known = call_cost_usd(call, prices)
         assumed = known is None and call.error == "bad_body" and answer is not None

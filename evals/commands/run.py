@@ -10,7 +10,7 @@ from typing import Any
 from evals import store
 from evals.analysis.summary import summarise
 from evals.analysis.table import load_run
-from evals.commands import answering, build, manifest
+from evals.commands import answering, batching, build, manifest
 from evals.commands.estimate import confirm, estimate
 from evals.commands.prices import snapshot
 from evals.commands.settings import RunSettings
@@ -77,6 +77,7 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
         confirm(found, above_usd=settings.confirm_usd, budget_usd=settings.budget.usd)
     folder = store.RunFolder(old) if old else store.RunFolder.create(task.name, option)
     model = build.model(settings, log=folder.path / "run.log")
+    batching.check(settings, model)
     with folder, Progress(option, total, enabled=progress) as shown:
         records = store.answered(folder.path) if old else {}
         done = {k: r for k, r in records.items() if _settled(r, settings)}
@@ -149,7 +150,7 @@ class _Job:
     """What was answered before an interruption."""
     model: Model
     about: dict[str, Any]
-    prices: Mapping[str, Price] | None
+    prices: dict[str, Price] | None
     before: Mapping[tuple[str, int], Record]
     """`done`, and what failed and is asked again."""
 
@@ -197,9 +198,30 @@ async def _answer(settings: RunSettings, job: _Job, samples: Iterator[Sample]) -
         (job.folder.path / f"scores-{job.scorer}.jsonl").unlink(missing_ok=True)
         job.shown.say("")
         with cache or contextlib.nullcontext():
-            await _engine(settings, job, cache).run(job.again(samples, settings.repeats))
+            if settings.processing == "batch":
+                await _batch(settings, job, samples)
+            else:
+                await _engine(settings, job, cache).run(job.again(samples, settings.repeats))
     finally:
         await model.close()
+
+
+async def _batch(settings: RunSettings, job: _Job, samples: Iterator[Sample]) -> None:
+    if job.done:
+        for _ in job.again(samples, settings.repeats):
+            pass  # scored on the way
+    await batching.answer(
+        settings,
+        folder=job.folder,
+        task=job.task,
+        model=job.model,
+        sink=job.sink,
+        samples=lambda: selected(job.task, settings),
+        skip=job.done.keys(),
+        before=job.before.values(),
+        prices=job.prices,
+        shown=job.shown,
+    )
 
 
 def _engine(settings: RunSettings, job: _Job, cache: ResponseCache | None) -> Engine:

@@ -26,20 +26,25 @@ def run_until_done(work: Coroutine[Any, Any, T], *, fast: bool = False) -> T:
     box: list[Any] = []
     running: list[Callable[[], None]] = []
 
+    finished = threading.Event()
+
     def inside() -> None:
         try:
             box.append(_run(work, fast, running))
         except BaseException as error:
             box.append(error)
+        finally:
+            finished.set()
 
     thread = threading.Thread(target=inside)  # a notebook's own loop is running in this one
     thread.start()
-    while thread.is_alive():
+    while not finished.is_set():
         try:
-            thread.join()
-        except KeyboardInterrupt:  # the notebook's own Ctrl-C, which its thread does not hear
+            finished.wait()  # not `join`, which takes a thread for ended once it was interrupted (bpo-45274)
+        except KeyboardInterrupt:  # the notebook's own Ctrl-C, which the thread does not hear
             for stop in running:
                 stop()
+    thread.join()
     if isinstance(box[0], BaseException):
         raise box[0]
     return box[0]  # type: ignore[no-any-return]

@@ -43,15 +43,16 @@ class Anthropic:
         """`base_url=None` is Anthropic itself; `key_env=None` sends no key.
 
         `takes`: sampling parameters that this (older) model still has: it is then asked under the last API version
-        that knows them. No version has a seed. `extra`: further body fields, such as `thinking`, `service_tier`,
+        that knows them. No version has a seed; what is not taken is dropped, whether `drop` names it or not. `extra`: further body fields, such as `thinking`, `service_tier`,
         `inference_geo`, `output_config: {effort: low}`. `cache_prompt`: mark what stands before the document as
         cacheable. `timeout_s`: silence of the server; the engine's own limit of an attempt is far below.
         """
         self.name, self.id, self.key_env, self.stream = name, id, key_env, stream
         self.base_url = plain_url(base_url, name)
         self.structured, self.extra, self.cache_prompt = structured, dict(extra), cache_prompt
-        given = ("seed", *drop) if "temperature" in takes else ("seed", "temperature", *drop)
-        self.dropped = checked_drop(given, ("temperature", "seed"), name)
+        known = ("temperature", "seed")
+        checked_drop(drop, known, name)
+        self.dropped = tuple(one for one in known if one not in takes)
         self.api_version = api_version or (None if "temperature" in self.dropped else LAST_WITH_TEMPERATURE)
         self.timeout_s = timeout_s
         self._secrets: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any
 from evals.core import Completion, Usage
 from evals.errors import CallFailed
 from evals.models.remote import failure
+from evals.models.remote_json import whole
 
 FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool"}
 
@@ -31,8 +32,9 @@ def completion(
         raise CallFailed("context_length", "the model's context window was exceeded", usage=usage)
     served = {"model": message.get("model"), "request_id": request_id}
     served |= {"tier": raw.get("service_tier"), "region": raw.get("inference_geo")}
+    text = "".join(str(block.get("text") or "") for block in blocks if _is_text(block))
     return Completion(
-        text="".join(str(block.get("text") or "") for block in blocks if _is_text(block)),
+        text=text if text.isascii() else whole(text),
         finish_reason=FINISH.get(reason, reason),
         usage=usage,
         served_by={key: value for key, value in served.items() if value is not None},

@@ -75,7 +75,11 @@ class Progress:
         if self._bar:
             word = f"{self.name} ({self.failed} failed)" if self.failed else self.name
             self._bar.update(self._task, advance=1, description=word)
-        elif self.enabled and time.monotonic() >= self._next:
+        self.tick()
+
+    def tick(self) -> None:
+        """Something happened that may be worth a line, where there is no bar."""
+        if self.enabled and not self._bar and time.monotonic() >= self._next:
             self._next = time.monotonic() + LINE_EVERY_S
             print(self._line(), file=sys.stderr, flush=True)
 

@@ -243,3 +243,38 @@ def _answers(folder: Path) -> dict[str, Any]:
     return {
         name[0]: (record.request_hash, record.text, record.answer) for name, record in store.answered(folder).items()
     }
+
+
+BATCH = ["processing=batch", "model.price.input_usd_per_mtok=1", "model.price.output_usd_per_mtok=4"]
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_a_batch_is_answered_into_the_same_records(
+    project: Path, remote: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evals.engine.batch.FIRST_PAUSE_S", 0.05)
+    if kind == "openai":
+        said = words(remote, *BATCH)
+    else:
+        said = [
+            "run",
+            "task=mine",
+            "model=claude",
+            "model.key_env=MY_KEY",
+            f"model.base_url={remote.url}",
+            "processing=batch",
+        ]
+    assert main(said) == 0
+    found = summary(project)
+    assert found["n"] == 40 and found["failed"] == 0 and found["quality"]["exact"]["value"] == 1.0
+    assert found["latency"]["n"] == 0 and found["latency"]["p50_s"] is None, "a batch's wait is no latency"
+    manifest = store.read_json(folders(project)[0] / "manifest.json")
+    assert manifest["load"] == "batch" and len(manifest["prices"]) == 1
+    tokens, price = remote.log()["totals"]["tokens_good"], manifest["prices"]["default"]
+    bought = tokens["input"] * price["input_usd_per_mtok"] + tokens["output"] * price["output_usd_per_mtok"]
+    assert found["cost"]["billed"] == pytest.approx(bought / 1e6, rel=1e-9) and bought > 0
+
+
+def test_a_model_without_a_batch_service_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "task=mine", "model=rules", "processing=batch"]) == 2
+    assert "rules has no batch API here" in capsys.readouterr().err

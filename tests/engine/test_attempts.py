@@ -173,8 +173,8 @@ def test_a_fatal_call_ends_the_run_with_one_error() -> None:
 
     with pytest.raises(FatalCall, match="bad key"):
         jumping(work())
-    # d5 and d4 were answered in the same turn of the loop; what was under way with them is cancelled
-    assert {f"d{i}" for i in range(4)} <= {record.sample_id for record in kept.records} and len(model.sent) <= 9
+    # d4 to d7 are answered in the same turn of the loop: each of the others may have sent its next one before
+    assert {f"d{i}" for i in range(4)} <= {record.sample_id for record in kept.records} and len(model.sent) <= 11
     assert model.flying == 0
 
 
