@@ -1,6 +1,7 @@
 # make run    install, fetch the embedded weights, run the main job on real weights and documents
 # make test   the tests          make check  what must be green before a commit          make bench  the targets
-.PHONY: run test check bench slow clean lock
+# make litellm   the API backends' contract with litellm and openai 2.x, in an environment of its own
+.PHONY: run test check bench slow clean lock litellm
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,5 +42,14 @@ $(VENV)/.local: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[local]'
 	@touch $@
 
+litellm: $(VENV)-litellm/.installed
+	PYTHONPATH=. $(VENV)-litellm/bin/python -m pytest tests/models/test_openai.py tests/models/test_litellm.py
+
+$(VENV)-litellm/.installed: pyproject.toml requirements-litellm.lock
+	$(PYTHON) -m venv $(VENV)-litellm
+	$(VENV)-litellm/bin/python -m pip install --quiet --upgrade 'pip>=24'
+	$(VENV)-litellm/bin/python -m pip install --progress-bar on -r requirements-litellm.lock
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-litellm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -26,9 +26,10 @@ def account(model: Model) -> str | None:
     return getattr(model, "account", None)
 
 
-def concurrency(settings: RunSettings, model: Model) -> int:
-    """Documents in flight: what is said, else one in process and a few over a wire."""
-    return settings.concurrency or (WIRE_CONCURRENCY if account(model) else 1)
+def concurrency(settings: RunSettings) -> int:
+    """Documents in flight: what is said, else one on a machine of one's own (llama-cpp-python's server drops an answer
+    when the next request comes) and a few elsewhere."""
+    return settings.concurrency or (1 if settings.model.get("location") == "own" else WIRE_CONCURRENCY)
 
 
 def identity(facts: Mapping[str, Any]) -> str:

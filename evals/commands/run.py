@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from evals import store
-from evals.analysis.summary import summarise
-from evals.analysis.table import load_run
 from evals.commands import answering, batching, build, manifest
 from evals.commands.estimate import confirm, estimate
 from evals.commands.prices import snapshot
@@ -88,7 +86,7 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
             key=key,
             identity=identity,
             hashes=hashes,
-            concurrency=answering.concurrency(settings, model),
+            concurrency=answering.concurrency(settings),
             prices=prices,
             launcher=launcher,
         )
@@ -232,7 +230,7 @@ def _engine(settings: RunSettings, job: _Job, cache: ResponseCache | None) -> En
         task=job.task,
         model=job.model,
         sink=job.sink,
-        concurrency=answering.concurrency(settings, job.model),
+        concurrency=answering.concurrency(settings),
         repeats=settings.repeats,
         skip=job.done.keys(),
         cache=cache,
@@ -253,6 +251,9 @@ def _finish(folder: store.RunFolder, about: Mapping[str, Any], shown: Progress) 
 
 def conclude(folder: store.RunFolder, about: Mapping[str, Any]) -> dict[str, Any]:
     """Derive the table and write `summary.json`: from then on the run is complete."""
+    from evals.analysis.summary import summarise  # pandas: not before the last answer is bought
+    from evals.analysis.table import load_run
+
     folder.flush()
     summary = summarise(load_run(folder.path), about)
     summary["content_hash"] = folder.content_hash()

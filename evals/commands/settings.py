@@ -53,11 +53,15 @@ class RunSettings:
     max_tokens: Annotated[int, "longest answer, in tokens"] = 1024
     temperature: Annotated[float, "0 is greedy"] = 0.0
     stream: Annotated[bool, "take answers as they come, which gives time to first token; false: whole"] = True
-    concurrency: Annotated[int | None, "documents in flight at once; null: 1 on this machine, 8 elsewhere"] = None
+    concurrency: Annotated[int | None, "documents in flight at once; null: 1 on a machine of your own, 8 elsewhere"] = (
+        None
+    )
     requests_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
     tokens_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
     attempts: Annotated[int, "how often a call is tried that a time-out, a limit or a server error spoils"] = 6
-    attempt_timeout_s: Annotated[float | None, "deadline of one attempt; null: 60 elsewhere, timeout_s here"] = None
+    attempt_timeout_s: Annotated[
+        float | None, "deadline of one attempt; null: 60 over a wire, timeout_s in process"
+    ] = None
     timeout_s: Annotated[float, "deadline of one document, retries included, in seconds"] = 900.0
     budget: Annotated[BudgetSettings, "stop before more is used: budget.usd=5 budget.tokens=1e6 budget.minutes=30"] = (
         BudgetSettings()

@@ -38,6 +38,7 @@ _TABLE = """create table if not exists answers (
     about blob not null
 )"""
 _INDEX = "create index if not exists answers_key on answers (key)"
+_RUNS = "create table if not exists runs (run text primary key)"
 _ANY = """select text, about, run, bought_at from answers where key = ?
     order by run = ? and who = ? desc, bought_at desc limit 1"""
 _OWN = """select text, about, run, bought_at from answers where key = ? and run = ? and who = ?
@@ -65,7 +66,7 @@ class ResponseCache:
             return
         with self._told():
             self._database = self._opened()
-            query = "select exists (select 1 from answers where run = ? or ?)"
+            query = "select exists (select 1 from runs where run = ? or ?)"
             self._worth_asking = bool(self._database.execute(query, (run, mode == "read")).fetchone()[0])
 
     def __enter__(self) -> "ResponseCache":
@@ -105,6 +106,7 @@ class ResponseCache:
         try:
             with self._told(), self._database:
                 self._database.execute("begin immediate")
+                self._database.execute("insert or ignore into runs values (?)", (self.run,))
                 self._database.executemany("insert into answers values (?, ?, ?, ?, ?, ?)", self._waiting)
             self._waiting.clear()
         except StoreError as error:
@@ -135,8 +137,8 @@ class ResponseCache:
                 )
             with database:
                 database.execute("begin immediate")
-                database.execute(_TABLE)
-                database.execute(_INDEX)
+                for statement in (_TABLE, _INDEX, _RUNS):
+                    database.execute(statement)
                 database.execute(f"pragma user_version = {FORMAT}")
         except BaseException:
             database.close()

@@ -4,6 +4,7 @@ litellm is told to keep to itself: no fetching of price lists, no `.env` file, n
 parameters behind our back. It costs several milliseconds a call: what has a backend of its own here should use that.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -18,10 +19,14 @@ from evals.models.remote import account, checked_drop, host_of, plain_url, requi
 from evals.models.wire_schema import Dialect, derive, schema_name
 
 DIALECTS: dict[str, Dialect] = {
-    **{"openai": "openai", "azure": "openai", "anthropic": "anthropic"},
+    **{"openai": "openai", "azure": "openai", "mistral": "openai", "anthropic": "anthropic"},
     **{"gemini": "gemini", "vertex_ai": "gemini", "vertex_ai_beta": "gemini"},
 }
-"""Of the schema, by litellm's name of the provider; else `plain`."""
+"""Of the schema, by litellm's name of the provider; Claude keeps its own wherever it is hosted; else `plain`."""
+ROUNDABOUT = ("anthropic", "bedrock", "bedrock_converse", "databricks", "gemini", "groq", "vertex_ai", "zai")
+"""Where litellm does not know that a model takes a schema, it asks these for a tool call or puts it into the prompt."""
+PRETENDED = ("groq", "databricks")
+"""Under a schema litellm asks these for the whole answer and cuts it up: such a stream would tell a false TTFT."""
 OWN_LOGIN = ("bedrock", "bedrock_converse", "sagemaker", "sagemaker_chat", "vertex_ai", "vertex_ai_beta", "ollama")
 """Providers that can do without a key in the environment: a role, a file, a server of one's own."""
 READ_BY_LITELLM = ("AWS_", "GOOGLE_APPLICATION_", "VERTEX")
@@ -85,10 +90,12 @@ class LiteLLM:
         if hidden := [key for key in extra if any(part in key.lower() for part in _SECRET)]:
             raise ConfigError(f"{name}: extra.{hidden[0]} would be written into the run's folder: use key_env")
         self.extra, self.timeout_s = dict(extra), timeout_s
-        self.dialect: Dialect = dialect or DIALECTS.get(self.provider, "plain")
+        self.claude = "claude" in model
+        self.dialect: Dialect = dialect or ("anthropic" if self.claude else DIALECTS.get(self.provider, "plain"))
         self.dropped = checked_drop(drop, ("max_tokens", "temperature", "seed"), name)
         self._secrets: tuple[str, ...] = ()
         self._fixed: dict[str, Any] = {}
+        self._native = True
         self._litellm: Any = None
 
     @property
@@ -106,18 +113,17 @@ class LiteLLM:
         self._secrets = secrets_of(*values, *_secret_values())
         self._fixed = {
             "model": self.id,
-            "stream": self.stream,
             "num_retries": 0,
             "max_retries": 0,
             "drop_params": False,
             "timeout": self.timeout_s,
-            **({"stream_options": {"include_usage": True}} if self.stream else {}),
             **({"api_base": self.base_url} if self.base_url else {}),
             **({"api_version": self.api_version} if self.api_version else {}),
         }
         if len(values) == 1 and not self.keys[0].startswith(READ_BY_LITELLM):
             self._fixed["api_key"] = values[0]
         self._litellm = litellm
+        self._native = self.provider not in ROUNDABOUT or bool(litellm.supports_response_schema(model=self.id))
         return {
             "backend": "litellm",
             "api": self.provider,
@@ -127,6 +133,7 @@ class LiteLLM:
             "stream": self.stream,
             "structured": self.structured,
             "dialect": self.dialect,
+            "schema_native": self._native,
             "dropped": list(self.dropped),
             "extra": dict(self.extra),
             "client": {"sdk": f"litellm {version()}", "transport": "sdk", "http": "litellm's own"},
@@ -137,11 +144,14 @@ class LiteLLM:
         if self._litellm is None:
             raise CallFailed("internal", f"{self.name} is not started")
         options, notes = self.options(request)
-        answer = Answer(provider=self.provider, streamed=self.stream)
+        streamed = self.stream and not ("response_format" in options and self.provider in PRETENDED)
+        if streamed:
+            options = {"stream": True, "stream_options": {"include_usage": True}} | options
+        answer = Answer(provider=self.provider, claude=self.claude, streamed=streamed)
         mark("sent")
         try:
             reply = await self._litellm.acompletion(**self._fixed, **options)
-            if self.stream:
+            if streamed:
                 await answer.listen(reply, mark)
             else:
                 answer.whole(reply)
@@ -153,11 +163,9 @@ class LiteLLM:
         return answer.completion(notes)
 
     async def close(self) -> None:
-        """Close the connections and end litellm's own tasks."""
+        """Close the connections."""
         litellm, self._litellm = self._litellm, None
         if litellm is not None:
-            worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
-            await worker.stop(discard_pending=True)
             await litellm.close_litellm_async_clients()
             litellm.in_memory_llm_clients_cache.flush_cache()
 
@@ -173,6 +181,8 @@ class LiteLLM:
                 schema, lost = derive(request.schema, self.dialect)
                 named = {"name": schema_name(request.schema), "schema": schema, "strict": self.dialect != "plain"}
                 options["response_format"]["json_schema"] = named
+                if not self._native:
+                    notes["schema_as"] = "a tool call or a part of the prompt, by litellm"
                 if lost:
                     notes["keywords_not_enforced"] = list(lost)
         return options | self.extra, notes
@@ -219,7 +229,15 @@ def load(name: str) -> Any:
 
     for logger in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
+    with contextlib.suppress(ImportError, AttributeError):
+        # Its queue of callbacks works for nobody here, and outlives the event loop that it was begun in.
+        worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
+        worker.ensure_initialized_and_enqueue = _unheard
     return litellm
+
+
+def _unheard(async_coroutine: Any, **_: Any) -> None:
+    async_coroutine.close()
 
 
 def version() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from evals.core import Completion, Usage
 from evals.errors import CallErrorKind, CallFailed, FatalCall
 from evals.models.base import Mark
-from evals.models.openai_wire import read_usage
+from evals.models.openai_reply import read_usage
 from evals.models.remote import broken, failure, scrub
 from evals.models.remote_errors import FATAL
 from evals.models.remote_json import whole
@@ -30,8 +30,8 @@ _GOOGLE_WAIT = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
 class Answer:
     """One reply as it comes in."""
 
-    def __init__(self, *, provider: str, streamed: bool) -> None:
-        self.provider = provider
+    def __init__(self, *, provider: str, claude: bool, streamed: bool) -> None:
+        self.provider, self.claude = provider, claude
         self.texts: list[str] = []
         self.refusal, self.finish = "", ""
         self.about: dict[str, Any] = {}
@@ -57,10 +57,6 @@ class Answer:
         self.texts = [message.content or ""]
         self.refusal = getattr(message, "refusal", None) or ""
         self.finish = choices[0].finish_reason or ""
-        fields = getattr(message, "provider_specific_fields", None)
-        if isinstance(fields, Mapping) and fields.get("stop_reason") == "refusal":
-            self.refusal = self.texts[0]
-            self.finish = "refusal"
         self._usages = [getattr(reply, "usage", None)]
         self._about(reply, reply)
 
@@ -96,13 +92,14 @@ class Answer:
         usage = self.usage
         if not self._closed or not self.finish:
             raise CallFailed("bad_body", "the reply ended without saying how", usage=usage)
-        refused = bool(self.refusal) or (self.finish == "content_filter" and self.provider == "anthropic")
+        # litellm calls a refusal of Claude's a content filter, of which Anthropic knows none.
+        refused = bool(self.refusal) or (self.finish == "content_filter" and self.claude)
         if self.finish == "content_filter" and not refused:
             raise CallFailed("content_filter", "the answer was stopped by the content filter", usage=usage)
         text = "".join(self.texts) or self.refusal
         return Completion(
             text=text if text.isascii() else whole(text),
-            finish_reason="refusal" if refused or self.finish == "refusal" else FINISH.get(self.finish, self.finish),
+            finish_reason="refusal" if refused else FINISH.get(self.finish, self.finish),
             usage=usage or Usage(),
             served_by={key: value for key, value in self.about.items() if value},
             notes=notes,

@@ -10,24 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from evals.core import Completion, Request
+from evals.core import Completion, Request, Usage
 from evals.errors import CallFailed, ConfigError
 from evals.models import openai_batch
 from evals.models.base import BatchState, Mark
 from evals.models.openai_lean import LeanTransport
+from evals.models.openai_reply import Answer, ChatEvents, ResponseEvents, read
+from evals.models.openai_request import DROPPABLE, PATHS, Api, Asking, Structured, messages_key
 from evals.models.openai_sdk import SdkTransport, env_facts
-from evals.models.openai_wire import (
-    DROPPABLE,
-    PATHS,
-    Answer,
-    Api,
-    Asking,
-    ChatEvents,
-    ResponseEvents,
-    Structured,
-    messages_key,
-    read,
-)
 from evals.models.remote import account, checked_drop, host_of, plain_url, require_key, secrets_of
 from evals.models.remote_json import codec
 from evals.models.sse import Events
@@ -182,7 +172,11 @@ class OpenAI:
                 error.usage = _known(events.answer)
             raise
         if not answer.closed:
-            raise CallFailed("bad_body", "the stream ended without its closing event", usage=_known(answer))
+            kind = headers.get("content-type", "")
+            said = (
+                "ended without its closing event" if "event-stream" in kind else f"is none but {kind}: set stream=false"
+            )
+            raise CallFailed("bad_body", f"the stream {said}", usage=_known(answer))
         return answer.completion(headers, notes, self._secrets)
 
     async def _listen(self, pieces: AsyncIterator[bytes], events: ChatEvents | ResponseEvents, mark: Mark) -> Answer:
@@ -248,9 +242,9 @@ class OpenAI:
         await openai_batch.cancel(self._sdk_transport(), batch_id)
 
 
-def _known(answer: Answer) -> Any:
+def _known(answer: Answer) -> Usage | None:
     """The usage, where any was reported."""
-    return answer.usage if answer.usage.output is not None or answer.usage.input_uncached is not None else None
+    return answer.usage if answer.usage != Usage() else None
 
 
 def _custom_headers() -> list[str]:

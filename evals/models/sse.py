@@ -15,6 +15,9 @@ class Events:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that this piece completes."""
+        whole = chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") and chunk.find(b"\n") == len(chunk) - 2
+        if whole and not self._rest and not self._data:
+            return [chunk[6:-2]]  # mostly a piece is one event
         *lines, self._rest = (self._rest + chunk if self._rest else chunk).split(b"\n")
         found: list[bytes] = []
         data = self._data

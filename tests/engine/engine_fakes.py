@@ -89,6 +89,9 @@ Step = str | Exception | float
 """An answer, a failure, or seconds of silence."""
 
 
+USED = Usage(input_uncached=2, output=1)
+
+
 class Scripted:
     """Answers each request by its script: one step an attempt, the last one again and again."""
 
@@ -99,7 +102,7 @@ class Scripted:
         script: Mapping[str, Sequence[Step]] | Callable[[Request, int], Step] = {},
         *,
         latency_s: float = 0.0,
-        usage: Usage = Usage(input_uncached=2, output=1),
+        usage: Usage = USED,
     ) -> None:
         self.script, self.latency_s, self.usage = script, latency_s, usage
         self.sent: list[str] = []

@@ -125,9 +125,7 @@ def test_pauses_are_drawn_alike_in_every_run_and_unlike_for_every_sample() -> No
 
 @settings(max_examples=60, deadline=None)
 @given(
-    script=st.lists(
-        st.sampled_from([*sorted(RETRYABLE), "content_filter", "fine", "hang"]), min_size=1, max_size=8
-    ),
+    script=st.lists(st.sampled_from([*sorted(RETRYABLE), "content_filter", "fine", "hang"]), min_size=1, max_size=8),
     attempts=st.integers(1, 7),
     timeout_s=st.floats(1, 200),
     wait_s=st.none() | st.floats(0, 50),

@@ -528,6 +528,11 @@ def test_a_stream_without_its_closing_event() -> None:
     assert error.usage == Usage(input_uncached=3, output=1)
 
 
+def test_a_server_that_cannot_stream_is_said() -> None:
+    error = odd(reply(chat({"content": "x"})), stream=True)
+    assert isinstance(error, CallFailed) and error.kind == "bad_body" and "stream=false" in error.text
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,4 +1,4 @@
-"""OpenAI's chat and responses as they stand on the wire: bodies out, answers in. Pure.
+"""What OpenAI's chat and responses answer, whole or in events. Pure.
 
 Replies are read as JSON, without the SDK's response types: a missing field is then our own error kind, other servers'
 extra fields are no trouble, and a streamed answer costs a tenth.
@@ -6,85 +6,16 @@ extra fields are no trouble, and a streamed answer costs a tenth.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from evals.core import Completion, Request, Usage
+from evals.core import Completion, Usage
 from evals.errors import CallFailed
+from evals.models.openai_request import Api
 from evals.models.remote import failure
 from evals.models.remote_json import whole
-from evals.models.wire_schema import Dialect, derive, schema_name
 
-Api = Literal["chat", "responses"]
-Structured = Literal["json_schema", "json_object", "json_object_schema", "none"]
-PATHS: dict[str, str] = {"chat": "/chat/completions", "responses": "/responses"}
-DROPPABLE = ("temperature", "seed", "max_tokens", "stream_options", "store")
 FINISH = {"max_output_tokens": "length", "tool_calls": "tool", "function_call": "tool"}
 """The providers' words for an end, where they are not ours."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asking:
-    """How a model is asked: what its YAML says."""
-
-    id: str
-    api: Api
-    stream: bool
-    structured: Structured
-    dialect: Dialect
-    max_tokens_key: str
-    drop: tuple[str, ...]
-    extra: Mapping[str, Any]
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """What is never sent; the responses API has no seed."""
-        none = ("seed",) if self.api == "responses" else ()
-        return tuple(name for name in DROPPABLE if name in self.drop or name in none)
-
-    def fixed(self, request: Request, *, stream: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The body but for its messages, and the notes about what is not in it."""
-        body: dict[str, Any] = {"model": self.id}
-        wanted = {"temperature": request.temperature, "seed": request.seed, "max_tokens": request.max_tokens}
-        dropped = [name for name in self.dropped if name in wanted]
-        for name, value in wanted.items():
-            if name not in dropped:
-                body[self.max_tokens_key if name == "max_tokens" else name] = value
-        if self.api == "responses" and "store" not in self.drop:
-            body["store"] = False  # its default keeps every document for at least 30 days
-        if stream:
-            body |= self._streaming()
-        form, lost = self._form(request)
-        body |= form
-        notes: dict[str, Any] = {"dropped": dropped} if dropped else {}
-        if lost:
-            notes["keywords_not_enforced"] = list(lost)
-        return body | dict(self.extra), notes
-
-    def _streaming(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"include_usage": True} if self.api == "chat" else {}
-        if self.dialect == "openai":
-            options["include_obfuscation"] = False  # padding of every delta: bytes that tell nothing
-        return {"stream": True} | ({"stream_options": options} if options and "stream_options" not in self.drop else {})
-
-    def _form(self, request: Request) -> tuple[dict[str, Any], Sequence[str]]:
-        """The field that asks for JSON, and the schema's keywords it does not say."""
-        if request.schema is None or not request.constrain or self.structured == "none":
-            return {}, ()
-        form: dict[str, Any] = {"type": self.structured}
-        lost: Sequence[str] = ()
-        if self.structured == "json_schema":
-            schema, lost = derive(request.schema, self.dialect)
-            inside = {"name": schema_name(request.schema), "schema": schema, "strict": True}
-            form |= inside if self.api == "responses" else {"json_schema": inside}
-        elif self.structured == "json_object_schema":  # as llama-cpp-python's server and some hosts have it
-            schema, lost = derive(request.schema, self.dialect)
-            form = {"type": "json_object", "schema": schema}
-        return {"text": {"format": form}} if self.api == "responses" else {"response_format": form}, lost
-
-
-def messages_key(api: Api) -> str:
-    """The field that holds the messages."""
-    return "input" if api == "responses" else "messages"
 
 
 @dataclass(slots=True)
@@ -187,8 +118,8 @@ def _read_chat(reply: Mapping[str, Any]) -> Answer:
         choice = reply["choices"][0]
         message = choice["message"]
         answer.text = [_words(message.get("content"))]
-        answer.refusal = [message.get("refusal") or ""]
-        answer.finish = choice.get("finish_reason")
+        answer.refusal = [_words(message.get("refusal"))]
+        answer.finish = _words(choice.get("finish_reason")) or None
         if choice.get("error"):
             answer.about, answer.text = {**reply, "error": choice["error"]}, []
     except (KeyError, IndexError, TypeError, AttributeError):
@@ -200,7 +131,7 @@ def _words(content: Any) -> str:
     """The text of a message; some hosts give it in parts, thoughts apart."""
     if isinstance(content, list):
         return "".join(part.get("text") or "" for part in content if part.get("type") == "text")
-    return content or ""
+    return content if isinstance(content, str) else ""
 
 
 def _read_response(reply: Mapping[str, Any]) -> Answer:
@@ -210,8 +141,8 @@ def _read_response(reply: Mapping[str, Any]) -> Answer:
         for item in reply.get("output") or ():
             if item.get("type") == "message":
                 for part in item.get("content") or ():
-                    answer.text.append(part.get("text") or "")
-                    answer.refusal.append(part.get("refusal") or "")
+                    answer.text.append(_words(part.get("text")))
+                    answer.refusal.append(_words(part.get("refusal")))
             elif str(item.get("type")).endswith("_call"):
                 answer.finish = "tool"
     except (TypeError, AttributeError):
@@ -219,7 +150,8 @@ def _read_response(reply: Mapping[str, Any]) -> Answer:
     if status == "completed":
         answer.finish = answer.finish or "stop"
     elif status == "incomplete":
-        answer.finish = str((reply.get("incomplete_details") or {}).get("reason") or "incomplete")
+        details = reply.get("incomplete_details")
+        answer.finish = str((details.get("reason") if isinstance(details, Mapping) else None) or "incomplete")
     elif status == "failed":
         answer.text, answer.bad = [], "the response failed without a reason"
     else:
@@ -244,20 +176,14 @@ class ChatEvents:
         answer = self.answer
         said = False
         try:
-            if data.get("choices"):
-                choice = data["choices"][0]
-                delta = choice.get("delta") or {}
-                if content := delta.get("content"):
-                    answer.text.append(content if type(content) is str else _words(content))
-                    said = True
-                elif delta.get("refusal"):
-                    answer.refusal.append(delta["refusal"])
-                    said = True
-                elif delta.get("reasoning_content") or delta.get("reasoning"):
-                    said = True
-                answer.finish = choice.get("finish_reason") or answer.finish
-            if data.get("usage"):
-                answer.usage = read_usage(data["usage"])
+            if choices := data.get("choices"):
+                choice = choices[0]
+                if delta := choice.get("delta"):
+                    said = self._say(answer, delta)
+                if finish := choice.get("finish_reason"):
+                    answer.finish = str(finish)
+            if usage := data.get("usage"):
+                answer.usage = read_usage(usage)
             if not answer.about.get("model"):  # Azure's first event is about the prompt alone
                 answer.about = data
             if data.get("error"):  # nothing comes after it
@@ -265,6 +191,16 @@ class ChatEvents:
         except (KeyError, IndexError, TypeError, AttributeError):
             answer.bad = "an event of the stream cannot be read"
         return said
+
+    @staticmethod
+    def _say(answer: Answer, delta: Mapping[str, Any]) -> bool:
+        if content := delta.get("content"):
+            answer.text.append(content if type(content) is str else _words(content))
+        elif refusal := delta.get("refusal"):
+            answer.refusal.append(_words(refusal))
+        else:  # thoughts, as vLLM and others stream them: the model's first token all the same
+            return bool(delta.get("reasoning_content") or delta.get("reasoning"))
+        return True
 
 
 class ResponseEvents:
