@@ -207,6 +207,23 @@ class LiteLLM:
             missing = litellm.validate_environment(model=self.id)["missing_keys"]
             if missing:
                 raise ConfigError(f"{missing[0]} is not set: model {self.name} needs it")
+        if refused := self._refused(litellm):
+            drop = ", ".join([*self.dropped, *refused])
+            raise ConfigError(
+                f"{self.name}: litellm {version()} says that {self.id} takes no {' and no '.join(refused)}: "
+                f"say model.drop=[{drop}]"
+            )
+
+    def _refused(self, litellm: Any) -> list[str]:
+        """Parameters that would be sent and that litellm would refuse, each call anew."""
+        takes = litellm.get_supported_openai_params(model=self.id)
+        if not takes:
+            return []
+        prices = litellm.model_cost
+        about = prices.get(self.id) or prices.get(self.id.partition("/")[2]) or {}
+        frozen = about.get("supports_sampling_params") is False
+        wanted = [one for one in ("temperature", "seed") if one not in self.dropped]
+        return [one for one in wanted if one not in takes or (one == "temperature" and frozen)]
 
 
 def load(name: str) -> Any:
@@ -229,15 +246,29 @@ def load(name: str) -> Any:
 
     for logger in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
-    with contextlib.suppress(ImportError, AttributeError):
-        # Its queue of callbacks works for nobody here, and outlives the event loop that it was begun in.
-        worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
-        worker.ensure_initialized_and_enqueue = _unheard
+    for mend in (_no_queue, _no_end_that_was_not_told):
+        with contextlib.suppress(ImportError, AttributeError):
+            mend()
     return litellm
 
 
-def _unheard(async_coroutine: Any, **_: Any) -> None:
-    async_coroutine.close()
+def _no_queue() -> None:
+    """litellm's queue of callbacks works for nobody here, and outlives the event loop that it was begun in."""
+    worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
+    worker.ensure_initialized_and_enqueue = lambda async_coroutine, **_: async_coroutine.close()
+
+
+def _no_end_that_was_not_told() -> None:
+    """A piece of a Gemini stream that says nothing of an end is `stop` to litellm: a stream that was cut looks whole."""
+    module = importlib.import_module("litellm.llms.vertex_ai.gemini.vertex_and_google_ai_studio_gemini")
+    if not hasattr(module.VertexGeminiConfig, "evals_told"):
+        told = module.VertexGeminiConfig.evals_told = module.VertexGeminiConfig._check_finish_reason
+
+        def check(message: Any, reason: str | None) -> str | None:
+            found: str | None = told(message, reason)
+            return None if found == "stop" and not reason else found
+
+        module.VertexGeminiConfig._check_finish_reason = staticmethod(check)
 
 
 def version() -> str:

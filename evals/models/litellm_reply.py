@@ -212,8 +212,8 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _short(error: Exception) -> str:
-    """litellm's message; where a parameter is not taken, how to leave it out here."""
+    """litellm's message, without its advice to drop parameters in silence."""
     text = f"{type(error).__name__}: {getattr(error, 'message', None) or error}"
     if type(error).__name__ == "UnsupportedParamsError":
-        return text.partition(" To drop ")[0].partition(". If you want to")[0] + " Name it in model.drop"
+        return text.partition(" To drop ")[0].partition(". If you want to")[0]
     return text

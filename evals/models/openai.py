@@ -69,13 +69,15 @@ class OpenAI:
         self.base_url = plain_url(base_url, name)
         if api == "responses" and max_tokens_key not in (None, "max_output_tokens"):
             raise ConfigError(f"{name}: max_tokens_key={max_tokens_key}: with api=responses it is max_output_tokens")
-        usual = "max_completion_tokens" if base_url is None else "max_tokens"
+        # Its regional hosts too (us.api.openai.com ...).
+        self._hosted = base_url is None or host_of(base_url).endswith("api.openai.com")
+        usual = "max_completion_tokens" if self._hosted else "max_tokens"
         self.asking = Asking(
             id=id,
             api=api,
             stream=stream,
             structured=structured,
-            dialect=dialect or ("openai" if base_url is None else "plain"),
+            dialect=dialect or ("openai" if self._hosted else "plain"),
             max_tokens_key=max_tokens_key or ("max_output_tokens" if api == "responses" else usual),
             drop=checked_drop(drop, DROPPABLE, name),
             extra=dict(extra),
@@ -99,7 +101,7 @@ class OpenAI:
         self._secrets = secrets_of(key, *_custom_headers())
         lean = self.transport == "lean"
         if self.transport is None:
-            lean = self.base_url is not None and importlib.util.find_spec("aiohttp") is not None
+            lean = not self._hosted and importlib.util.find_spec("aiohttp") is not None
         self._http = LeanTransport(**self._connection()) if lean else self._sdk_transport()
         asking = self.asking
         return {
@@ -114,7 +116,7 @@ class OpenAI:
             "max_tokens_key": asking.max_tokens_key,
             "dropped": list(asking.dropped),
             "extra": dict(asking.extra),
-            "client": {**self._http.facts, "env": {} if lean else env_facts(own_host=self.base_url is None)},
+            "client": {**self._http.facts, "env": {} if lean else env_facts(own_host=self._hosted)},
         }
 
     async def generate(self, request: Request, mark: Mark) -> Completion:
@@ -172,11 +174,7 @@ class OpenAI:
                 error.usage = _known(events.answer)
             raise
         if not answer.closed:
-            kind = headers.get("content-type", "")
-            said = (
-                "ended without its closing event" if "event-stream" in kind else f"is none but {kind}: set stream=false"
-            )
-            raise CallFailed("bad_body", f"the stream {said}", usage=_known(answer))
+            raise CallFailed("bad_body", _unended(headers.get("content-type", "")), usage=_known(answer))
         return answer.completion(headers, notes, self._secrets)
 
     async def _listen(self, pieces: AsyncIterator[bytes], events: ChatEvents | ResponseEvents, mark: Mark) -> Answer:
@@ -203,7 +201,7 @@ class OpenAI:
         """What a transport is built from."""
         return {
             "url": self.base_url or URL,
-            "own_host": self.base_url is None,
+            "own_host": self._hosted,
             "key": require_key(self.key_env, self.name),
             "auth": self.auth,
             "timeout_s": self.timeout_s,
@@ -240,6 +238,13 @@ class OpenAI:
     async def cancel(self, batch_id: str) -> None:
         """Give a batch up."""
         await openai_batch.cancel(self._sdk_transport(), batch_id)
+
+
+def _unended(kind: str) -> str:
+    """Why a stream has no closing event, by its content type."""
+    if kind and "event-stream" not in kind:
+        return f"the reply is no stream but {kind}: set stream=false"
+    return "the stream ended without its closing event"
 
 
 def _known(answer: Answer) -> Usage | None:

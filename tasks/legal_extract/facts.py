@@ -58,9 +58,9 @@ class Facts:
 
 
 def draw_devices(rng: random.Random) -> frozenset[str]:
-    """Simple documents have no device, or absent fields alone; complex ones two to five."""
+    """Simple documents have no device; complex ones two to five."""
     if rng.random() < 0.4:
-        return frozenset({"absent_fields"} if rng.random() < 0.4 else ())
+        return frozenset()
     return frozenset(rng.sample(DEVICES, rng.choice([2, 3, 3, 4, 4, 5])))
 
 

@@ -23,7 +23,7 @@ from .layout import Section, assemble
 from .noise import scanned
 from .values import Style, add_months, show_date, show_days, show_money, show_months, style
 
-GENERATOR_VERSION = "2"
+GENERATOR_VERSION = "3"
 FOLDER = Path(__file__).parent / "clauses"
 SLOT = re.compile(r"\{\{([A-Z0-9_]+)\}\}")
 EFFECTIVE_NAMES = {
@@ -321,7 +321,6 @@ class Writer:
             text = scanned(text, self.rng, [*keep, *re.findall(r"[$€£]?\d[\d.,]*\d(?:\s?[€])?|\d", text)])
         if not self.terms and not self.formula:
             self.devices -= {"defined_elsewhere"}
-        hard = len(self.devices) > 1 or bool(self.devices & HARD)
-        tags = (self.kind, *sorted(self.devices), "complex" if hard else "simple")
+        tags = (self.kind, *sorted(self.devices), "complex" if self.devices else "simple")
         name = f"legal-{self.split}-{self.index:06d}"
         return Sample(id=name, inputs={"text": text}, target=self.facts.gold(), tags=tags)

@@ -25,7 +25,7 @@ class LegalExtract(ExtractionTask):
     """Twelve fields out of ten types of contract."""
 
     name = "legal_extract"
-    version = "2"
+    version = "3"
     slices: ClassVar[tuple[str, ...]] = ("simple", "complex")
 
     def __init__(self, *, size: int | None = None, **common: Any) -> None:

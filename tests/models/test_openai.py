@@ -425,6 +425,7 @@ def test_the_transport_is_chosen_by_where_it_goes() -> None:
         return str(facts["client"]["transport"])
 
     assert asyncio.run(chosen()) == "sdk"
+    assert asyncio.run(chosen(base_url="https://eu.api.openai.com/v1")) == "sdk"
     assert asyncio.run(chosen(base_url="http://127.0.0.1:8000/v1")) == "lean"
     assert asyncio.run(chosen(base_url="http://127.0.0.1:8000/v1", transport="sdk")) == "sdk"
 

@@ -76,7 +76,7 @@ def test_slices_follow_from_devices_and_types_are_balanced() -> None:
     for sample in DOCUMENTS:
         kind, *devices, level = sample.tags
         kinds.append(kind)
-        assert level == ("complex" if len(devices) > 1 or HARD & set(devices) else "simple"), sample.id
+        assert level == ("complex" if devices else "simple"), sample.id
         assert level == "complex" or set(devices) <= {"absent_fields"}
     assert {kinds.count(kind) for kind in TYPES} == {30} and set(kinds) == TYPES
     assert 0.5 < sum("complex" in s.tags for s in DOCUMENTS) / len(DOCUMENTS) < 0.7
