@@ -40,7 +40,8 @@ class Engine:
     """Deadline of a document, of each part where it has parts: all attempts and the pauses between them."""
     skip: Container[tuple[str, int]] = ()
     """(sample id, repeat) that are answered already."""
-    attempts: int = ATTEMPTS
+    attempts: int | None = None
+    """`None`: 6 for a model that is reached over a network (it has an `account`), 1 for one of this machine."""
     attempt_timeout_s: float | None = None
     """A hung connection is cut after so long, and asked again."""
     seed: int = 0
@@ -69,7 +70,7 @@ class Engine:
             limiter=self.limiter,
             budget=self.budget,
             cache=self.cache,
-            attempts=self.attempts,
+            attempts=self.attempts or (ATTEMPTS if hasattr(self.model, "account") else 1),
             attempt_timeout_s=self.attempt_timeout_s,
             timeout_s=self.timeout_s,
             seed=self.seed,

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Literal
 
 from evals.metrics.numbers import ascii_digits
@@ -39,6 +40,9 @@ _EAST_ASIAN = re.compile(r"(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(\d{1,2})
 _ISO = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[t\s]\d{1,2}:\d{2}.*)?")
 _PLAIN = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _NUMERIC = re.compile(r"(\d{1,2})\s?[-/.]\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?:[t\s]\d{1,2}:\d{2}.*)?")
+_LEAD_IN = re.compile(r"^(?:(?:on|as of|dated|effective)\s+)+")
+_WEEKDAY = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)(?:(?:s|nes|rs|ur)?day)?[.,]*\s+")
+_TENS = re.compile(r"\b(twenty|thirty) (?=\w)")
 LONGEST = 80
 
 
@@ -49,6 +53,7 @@ class Ambiguous:
     readings: frozenset[date]
 
 
+@lru_cache(maxsize=4096)
 def parse_date(text: str, day_order: DayOrder | None = None) -> date | Ambiguous | None:
     """The date a text says, an `Ambiguous` one, or `None`. Two-digit years: 00-69 are 20xx, 70-99 are 19xx."""
     if plain := _PLAIN.fullmatch(text):  # as most answers are, and every gold
@@ -56,11 +61,8 @@ def parse_date(text: str, day_order: DayOrder | None = None) -> date | Ambiguous
     text = " ".join(ascii_digits(text).casefold().split()).strip(" .,;")
     if len(text) > LONGEST:
         return None
-    text = re.sub(r"^(?:(?:on|as of|dated|effective)\s+)+", "", text)
-    text = re.sub(r"^(?:mon|tue|wed|thu|fri|sat|sun)(?:(?:s|nes|rs|ur)?day)?[.,]*\s+", "", text)
-    text = _ORDINAL.sub(
-        lambda word: ORDINALS[re.sub(r"\s", "-", word[0])], re.sub(r"\b(twenty|thirty) (?=\w)", r"\1-", text)
-    )
+    text = _WEEKDAY.sub("", _LEAD_IN.sub("", text))
+    text = _ORDINAL.sub(lambda word: ORDINALS[word[0]], _TENS.sub(r"\1-", text))
     if found := _ISO.fullmatch(text) or _EAST_ASIAN.fullmatch(text):
         return _date(int(found[1]), int(found[2]), int(found[3]))
     if found := DAY_FIRST.fullmatch(text):

@@ -123,6 +123,25 @@ _DURATION = re.compile(
 INDEFINITE = re.compile(
     r"\b(?:indefinite(?:ly)?|perpetual(?:ly)?|in perpetuity|perpetuity|unlimited|forever|until terminated)\b"
 )
+_PLAIN_MONEY = re.compile(r"([A-Z]{3}) ([0-9]{1,24}(?:\.[0-9]{2})?)")
+"""`USD 12500.00`, as most answers are and every gold."""
+_WORD_AND_FIGURE = re.compile(r"([a-z][^()]*?) ?\(([^()]*\d[^()]*)\)(?: ([a-z. ]+))?")
+_FIGURE_AND_WORD = re.compile(r"([^()]*\d[^()]*) ?\(([a-z][a-z .\-]*)\)")
+_IN_BRACKETS = re.compile(r"\(.*\d.*\)")
+_MARK_BEFORE = re.compile(r"^([a-z.]{1,4}\$|[$€£¥₹]|[a-z]{3}|fr\.|sfr|rs\.?)\s*(?=[\d.\-])(.*)$")
+_MARK_BEHIND = re.compile(r"^(.*?)\s*([$€£¥₹])$")
+_LONGEST_FIRST = sorted((name for name in CURRENCIES if name[-1].isalpha()), key=len, reverse=True)
+_CODE = re.compile(r"[a-z]{3}")
+_MINUS = re.compile(r"-\s?[\d.]")
+_CHEQUE = re.compile(r"([a-z][a-z \-]*?) and (\d\d|no)/100")
+_SCALED = re.compile(r"([\d.,' ]+)\s*([a-z]+)\.?")
+_DIGIT_FIRST = re.compile(r"\.?\d")
+_TWO_SPANS = re.compile(r"([^()]*[a-z])\s?\(([^()]*\d[^()]*[a-z])\)")
+_LEAD_IN = re.compile(r"^.*\b(?:of|for|and)\s+")
+_UNIT_BEHIND = re.compile(r"[\s\-]*(?:calendar |business )?(?:days?|weeks?|months?|years?)\b\.?$")
+_INITIALS = re.compile(r"(?<=\b\w)\.(?=\w\b)|(?<=\b\w\.\w)\.|['\u2019`]")
+_TOKEN = re.compile(r"\w+")
+_LOOSE = re.compile(r"[\s./_-]")
 LONGEST = 2000
 
 
@@ -159,7 +178,8 @@ def _declared(text: str, options: Options) -> bool:
 
 def absent(text: str, kind: str = "text") -> bool:
     """Does this text say that there is no value? A name or text of real content is never absent."""
-    return not text.strip() or text.strip().casefold().rstrip(".") in ABSENT
+    text = text.strip()
+    return not text or text.casefold().rstrip(".") in ABSENT
 
 
 def equal(gold: Any, answer: Any, kind: str, options: Options = {}) -> bool:
@@ -198,10 +218,9 @@ def _number(value: Any, options: Options) -> Decimal | None:
         return None
     found = number(value)
     if found is None:
-        bare = re.sub(
-            r"[\s\-]*(?:calendar |business )?(?:days?|weeks?|months?|years?)\b\.?$", "", value.casefold().strip()
-        )
-        found = number(bare) if bare != value.casefold().strip() else None
+        whole = value.casefold().strip()
+        bare = _UNIT_BEHIND.sub("", whole)
+        found = number(bare) if bare != whole else None
     return found
 
 
@@ -217,12 +236,14 @@ def _money(value: Any, options: Options) -> Money | None:
 
 @lru_cache(maxsize=4096)
 def _money_text(value: str) -> Money | None:
+    if (plain := _PLAIN_MONEY.fullmatch(value)) and (code := CURRENCIES.get(plain[1].lower())):
+        return Money(Decimal(plain[2]), code)
     text = " ".join(ascii_digits(value).casefold().split()).strip(" .;,")
-    if figure := re.fullmatch(r"([a-z][^()]*?) ?\(([^()]*\d[^()]*)\)(?: ([a-z. ]+))?", text):
+    if figure := _WORD_AND_FIGURE.fullmatch(text):
         behind = f" {figure[3]}" if figure[3] else ""
         return _agreeing(_money_text(figure[1] + behind), _money_text(figure[2] + behind))
-    negative = bool(re.fullmatch(r"\(.*\d.*\)", text)) or text.startswith("-")
-    if double := re.fullmatch(r"([^()]*\d[^()]*) ?\(([a-z][a-z .\-]*)\)", text):
+    negative = bool(_IN_BRACKETS.fullmatch(text)) or text.startswith("-")
+    if double := _FIGURE_AND_WORD.fullmatch(text):
         return _agreeing(_money_text(double[2]), _money_text(double[1]))
     text = text.strip("()-\u2212 ").removesuffix(".-").removesuffix(",-")
     currency, rest = _split_currency(text)
@@ -241,58 +262,54 @@ def _agreeing(spelled: Money | None, figure: Money | None) -> Money | None:
 
 def _split_currency(text: str, marks: int = 2) -> tuple[str | None, str]:
     """The currency in front of or behind an amount, and what is left."""
-    for pattern in (r"^([a-z.]{1,4}\$|[$€£¥₹]|[a-z]{3}|fr\.|sfr|rs\.?)\s*(?=[\d.\-])(.*)$", r"^(.*?)\s*([$€£¥₹])$"):
-        if found := re.match(pattern, text):
-            mark, rest = (
-                (found[1], found[2])
-                if found[1] in CURRENCIES or (pattern[1] == "(" and pattern[2] == "[")
-                else (found[2], found[1])
-            )
+    for pattern in (_MARK_BEFORE, _MARK_BEHIND):
+        if found := pattern.match(text):
+            before = pattern is _MARK_BEFORE or found[1] in CURRENCIES
+            mark, rest = (found[1], found[2]) if before else (found[2], found[1])
             if mark in CURRENCIES:
                 currency, again = _split_currency(rest.strip(), marks - 1) if rest.strip() and marks else (None, rest)
                 return (CURRENCIES[mark] if mark != "$" or currency is None else currency), again
-    for name in sorted(CURRENCIES, key=len, reverse=True):
-        if (
-            name[-1].isalpha()
-            and text.endswith(name)
-            and (len(text) == len(name) or not text[-len(name) - 1].isalpha())
-        ):
+    for name in _LONGEST_FIRST:
+        if text.endswith(name) and (len(text) == len(name) or not text[-len(name) - 1].isalpha()):
             return CURRENCIES[name], text[: -len(name)].strip()
     return None, text
 
 
 def _currency(text: str) -> str | None:
     text = text.casefold().strip()
-    return CURRENCIES.get(text) or (text.upper() if re.fullmatch(r"[a-z]{3}", text) else None)
+    return CURRENCIES.get(text) or (text.upper() if _CODE.fullmatch(text) else None)
 
 
 def _amount(text: str) -> Decimal | None:
     text = text.strip()
-    if re.match(r"-\s?[\d.]", text):
+    if _MINUS.match(text):
         inner = _amount(text[1:])
         return None if inner is None else -inner
-    if cheque := re.fullmatch(r"([a-z][a-z \-]*?) and (\d\d|no)/100", text):
+    if cheque := _CHEQUE.fullmatch(text):
         whole = words(cheque[1])
         return None if whole is None else whole + Decimal(int(cheque[2]) if cheque[2] != "no" else 0) / 100
-    if scaled := re.fullmatch(r"([\d.,' ]+)\s*([a-z]+)\.?", text):
+    if scaled := _SCALED.fullmatch(text):
         value, scale = grouped(scaled[1]), SCALES.get(scaled[2].rstrip("s")) or SHORT.get(scaled[2])
         return None if value is None or scale is None else value * scale
-    return grouped(text) if re.match(r"\.?\d", text) else words(text)
+    return grouped(text) if _DIGIT_FIRST.match(text) else words(text)
 
 
 def _duration(value: Any, options: Options) -> Hashable | None:
     """`("months", n)`, `("days", n)` or `indefinite`: a year is 12 months, a week 7 days, days are never months."""
-    if not isinstance(value, str):
-        return None
+    return _duration_text(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=4096)
+def _duration_text(value: str) -> Hashable | None:
     text = " ".join(ascii_digits(value).casefold().split())
     if INDEFINITE.search(text):
         return "indefinite"
     total: dict[str, Decimal] = {}
-    if double := re.fullmatch(r"([^()]*[a-z])\s?\(([^()]*\d[^()]*[a-z])\)", text):
-        first, second = _duration(double[1], options), _duration(double[2], options)
+    if double := _TWO_SPANS.fullmatch(text):
+        first, second = _duration_text(double[1]), _duration_text(double[2])
         return first if first == second or second is None else None
     for amount, day_kind, unit in _DURATION.findall(text[:200]):
-        count = number(re.sub(r"^.*\b(?:of|for|and)\s+", "", amount.strip(" -,")) or "x")
+        count = number(_LEAD_IN.sub("", amount.strip(" -,")) or "x")
         if count is None:
             return None
         base, factor = {"day": ("days", 1), "week": ("days", 7), "quarter": ("months", 3)}.get(unit, ("months", 1))
@@ -318,8 +335,7 @@ def _name(value: Any, options: Options) -> str | None:
 @lru_cache(maxsize=8192)
 def _plain_name(text: str, ignore: tuple[str, ...]) -> str:
     text = folded(_ALIAS.sub("", text) or text).replace("&", " and ")
-    text = re.sub(r"(?<=\b\w)\.(?=\w\b)|(?<=\b\w\.\w)\.|['\u2019`]", "", text)
-    tokens = re.findall(r"\w+", text)
+    tokens = _TOKEN.findall(_INITIALS.sub("", text))
     if tokens[:1] == ["the"] and len(tokens) > 1:
         tokens = tokens[1:]
     while len(tokens) > 1 and tokens[-1] in SUFFIXES:
@@ -332,6 +348,8 @@ def _plain_name(text: str, ignore: tuple[str, ...]) -> str:
 
 def folded(text: str) -> str:
     """NFKC, casefolded, bidirectional and zero-width controls removed, spaces collapsed."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     text = unicodedata.normalize("NFKC", text)
     if not text.isascii():
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")
@@ -351,7 +369,7 @@ def _enum(value: Any, options: Options) -> Hashable | None:
 
 def _id(value: Any, options: Options) -> Hashable | None:
     text = unicodedata.normalize("NFKC", str(value)).strip()
-    return re.sub(r"[\s./_-]", "", text).casefold() if options.get("loose") else text
+    return _LOOSE.sub("", text).casefold() if options.get("loose") else text
 
 
 def _text(value: Any, options: Options) -> Hashable | None:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 UNITS = {
     **{
@@ -42,12 +43,24 @@ _FIGURE = re.compile(r"(?<![\w.])\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d+)?(?![\d])
 _GROUPED = re.compile(r"[+-]?\d[\d.,' \u00a0\u202f\u2009]*")
 _WORD = "|".join(sorted((UNITS.keys() - {"a", "an"}) | SCALES.keys(), key=len, reverse=True))
 _WORD_RUN = re.compile(rf"\b(?:{_WORD})(?:(?:[\s\-]+(?:and\s+)?)(?:{_WORD}))*\b")
+_SIGN_APART = re.compile(r"^([+-])\s+")
+_GAPS = re.compile(r"[\s'\u2019]")
+_MARKED = re.compile(r"\d[\d.,]*|\.\d+")
+_SIMPLE = re.compile(r"[0-9]{1,24}(?:\.[0-9]{1,2})?")
+"""`12500` and `12500.00`: written as Python writes them."""
+_BEHIND = re.compile(r"\s?([a-z]+)")
+_DOUBLE = re.compile(r"([a-z][a-z \-]*?) ?\( ?([^()]+)\) ?([^()\d]*)")
+_PERCENT = re.compile(r"([^%]+?) ?(?:%|per ?cent|pct)\.?")
+_RATE = re.compile(r"([+-]?\d+)\.(\d+)")
+_SCALED = re.compile(r"([+-]?[\d.,' ]+)\s*([a-z]+)")
 MAX_DIGITS = 27
 """Decimal arithmetic is exact up to 28."""
 
 
 def ascii_digits(text: str) -> str:
     """NFKC, with the digits of every script as 0-9 and the bidirectional controls removed."""
+    if text.isascii():
+        return text
     text = unicodedata.normalize("NFKC", text)
     if text.isascii():
         return text
@@ -58,15 +71,19 @@ def ascii_digits(text: str) -> str:
     )
 
 
+@lru_cache(maxsize=2048)
 def grouped(text: str) -> Decimal | None:
     """`1,250,000.00`, `1.250.000,00`, `1 250 000`, `1'250'000.-` as a number; `None` where it is none."""
-    text = re.sub(r"^([+-])\s+", r"\1", text.strip()).removesuffix(".-").removesuffix(",-").rstrip(".,")
-    if re.search(r"[\s'\u2019]", text) and not _SPACED.fullmatch(text):
-        return None
-    text = re.sub(r"[\s'\u2019]", "", text)
+    if _SIMPLE.fullmatch(text):
+        return Decimal(text)
+    text = _SIGN_APART.sub(r"\1", text.strip()).removesuffix(".-").removesuffix(",-").rstrip(".,")
+    if _GAPS.search(text):
+        if not _SPACED.fullmatch(text):
+            return None
+        text = _GAPS.sub("", text)
     sign = -1 if text.startswith("-") else 1
     text = text.lstrip("+-")
-    if not text or len(text) > MAX_DIGITS or not re.fullmatch(r"\d[\d.,]*|\.\d+", text):
+    if not text or len(text) > MAX_DIGITS or not _MARKED.fullmatch(text):
         return None
     if text.startswith("."):
         return sign * Decimal("0" + text)
@@ -128,7 +145,7 @@ def numbers_in(text: str) -> frozenset[Decimal | str]:
     text = ascii_digits(text).casefold()
     found: set[Decimal | str] = set()
     for hit in _FIGURE.finditer(text):
-        value, behind = grouped(hit[0]), re.match(r"\s?([a-z]+)", text[hit.end() : hit.end() + 12])
+        value, behind = grouped(hit[0]), _BEHIND.match(text, hit.end(), hit.end() + 12)
         scale = (SCALES.get(behind[1].rstrip("s")) or SHORT.get(behind[1])) if behind else None
         found.add(hit[0] if value is None else value * (scale or 1))
     for run in _WORD_RUN.findall(text):
@@ -137,13 +154,14 @@ def numbers_in(text: str) -> frozenset[Decimal | str]:
     return frozenset(found)
 
 
+@lru_cache(maxsize=2048)
 def number(text: str) -> Decimal | None:
     """A number in digits or words, with a scale word or `%` behind it; a word-and-figure double must agree."""
     text = " ".join(ascii_digits(text).casefold().split())
-    if double := re.fullmatch(r"([a-z][a-z \-]*?) ?\( ?([^()]+)\) ?([^()\d]*)", text):
+    if double := _DOUBLE.fullmatch(text):
         return _double(double[1], double[2].strip(), double[3])
-    if percent := re.fullmatch(r"([^%]+?) ?(?:%|per ?cent|pct)\.?", text):
-        exact = re.fullmatch(r"([+-]?\d+)\.(\d+)", percent[1])  # a rate has no thousands: 3.125 % is 0.03125
+    if percent := _PERCENT.fullmatch(text):
+        exact = _RATE.fullmatch(percent[1])  # a rate has no thousands: 3.125 % is 0.03125
         value = Decimal(percent[1]) if exact and len(percent[1]) <= MAX_DIGITS else _plain(percent[1].strip())
         return None if value is None else value / 100
     return _plain(text)
@@ -169,7 +187,7 @@ def number_words(text: str) -> bool:
 
 
 def _plain(text: str) -> Decimal | None:
-    if scaled := re.fullmatch(r"([+-]?[\d.,' ]+)\s*([a-z]+)", text):
+    if scaled := _SCALED.fullmatch(text):
         value, scale = grouped(scaled[1]), SCALES.get(scaled[2].rstrip("s")) or SHORT.get(scaled[2])
         return None if value is None or scale is None else value * scale
     return grouped(text) if _GROUPED.fullmatch(text) else words(text)

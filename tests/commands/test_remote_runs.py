@@ -278,3 +278,15 @@ def test_a_batch_is_answered_into_the_same_records(
 def test_a_model_without_a_batch_service_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "task=mine", "model=rules", "processing=batch"]) == 2
     assert "rules has no batch API here" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_a_document_is_a_row_and_not_the_end(project: Path, remote: Any) -> None:
+    rows = [json.loads(line) for line in (project / "docs.jsonl").read_text().splitlines()]
+    for i, word in ((3, "CONTEXT OVERFLOW"), (5, "FILTER ME"), (8, "FILTER OUTPUT")):
+        rows[i]["text"] += f" {word}"
+    (project / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(words(remote)) == 0
+    found = summary(project)
+    assert found["errors"] == {"content_filter": 2, "context_length": 1} and found["failed_infrastructure"] == 0
+    assert remote.log()["totals"]["received"] == 40, "nothing of it is worth another attempt"
+    assert found["quality"]["exact"]["value"] == pytest.approx(37 / 40)

@@ -96,6 +96,7 @@ class Scripted:
     """Answers each request by its script: one step an attempt, the last one again and again."""
 
     name = "scripted"
+    account = "0123456789abcdef"
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from evals.core import Call, Usage
 from evals.engine.generate import ATTEMPTS, Engine
 from evals.engine.limits import Limiter
 from evals.errors import RETRYABLE, CallFailed, FatalCall
+from evals.models.fake import Fake
 
 KINDS = "context_length content_filter too_large crashed timeout rate_limit server bad_body internal".split()
 
@@ -67,6 +68,15 @@ def test_at_most_so_many_attempts() -> None:
         kept, _ = run(model, **options)
         assert len(only(kept)) == len(model.sent) == attempts
         assert [call.role for call in only(kept)] == ["answer", *["retry"] * (attempts - 1)]
+
+
+def test_a_model_of_this_machine_is_asked_once_unless_told_otherwise() -> None:
+    async def calls(**options: Any) -> int:
+        kept, model = Kept(), Fake(error_rate=1)
+        await Engine(task=Plain(), model=model, sink=kept, limiter=Limiter(clock=now), **options).run(samples(1))
+        return len(only(kept))
+
+    assert jumping(calls()) == 1 and jumping(calls(attempts=3)) == 3
 
 
 def test_tokens_of_a_failed_attempt_are_kept() -> None:

@@ -62,6 +62,8 @@ class Scripted:
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             self.left += 1
+        except asyncio.CancelledError:
+            pass  # the test is over; asyncio would print it
         finally:
             writer.close()
             self._talks.discard(task)
