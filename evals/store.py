@@ -70,8 +70,9 @@ class RunFolder:
             self._lock.close()
             (self.path / "run.lock").unlink(missing_ok=True)
         if error is not None:
-            with contextlib.suppress(OSError):
-                self.path.rmdir()  # only where it is empty: nothing was begun, so nothing is left behind
+            with contextlib.suppress(OSError):  # only what is empty: nothing was begun, so nothing is left behind
+                for folder in (self.path, *self.path.parents[:2]):
+                    folder.rmdir()
         if failed and error is None:
             raise _cannot_write(self.path / failed[0][0], failed[0][1])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import store
-from evals.commands.settings import RunSettings
+from evals.commands.settings import RunSettings, ScoreSettings
 from evals.core import Price
 from evals.engine import machine
 from evals.loading import ExtractionTask
@@ -25,33 +25,49 @@ def about(
     launcher: str,
 ) -> dict[str, Any]:
     """The manifest, but for what the backend says of itself once it is ready."""
-    return {
-        "format": store.FORMAT,
-        "task": task.name,
-        "task_version": task.version,
-        "task_options": {k: v for k, v in settings.task.items() if k not in ("name", "_target_")},
+    chosen = common(settings, task, option=option, key=key, identity=identity, hashes=hashes, launcher=launcher)
+    return chosen | {
         **{name: getattr(settings, name) for name in ("prompt", "max_tokens", "temperature", "constrain")},
-        "option": option,
         "model": settings.model["name"],
         "location": settings.model.get("location"),
         "weights": {key: settings.model.get(key) for key in ("quant", "source")},
-        "dataset": dict(identity),
-        "split": task.split,
-        "limit": settings.limit,
-        "slice": settings.slice,
         "repeats": settings.repeats,
         "shots": task.shots,
-        "hashes": dict(hashes),
-        "seed": settings.seed,
         "concurrency": concurrency,
         "load": load(settings, concurrency),
         "stream": settings.stream,
         "processing": settings.processing,
         "limits": {name: getattr(settings, name) for name in ("requests_per_min", "tokens_per_min", "attempts")},
         "git": machine.git_state(Path(__file__).parent),
-        "packages": machine.packages(),
         "machine": {**machine.facts(), **settings.machine},
         "prices": {tier: store.plain(price) for tier, price in prices.items()} if prices else None,
+    }
+
+
+def common(
+    settings: RunSettings | ScoreSettings,
+    task: ExtractionTask,
+    *,
+    option: str,
+    key: str,
+    identity: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    launcher: str,
+) -> dict[str, Any]:
+    """What the manifest of every run holds, also of answers that were made elsewhere."""
+    return {
+        "format": store.FORMAT,
+        "task": task.name,
+        "task_version": task.version,
+        "task_options": {k: v for k, v in settings.task.items() if k not in ("name", "_target_")},
+        "option": option,
+        "dataset": dict(identity),
+        "split": task.split,
+        "limit": settings.limit,
+        "slice": settings.slice,
+        "hashes": dict(hashes),
+        "seed": settings.seed,
+        "packages": machine.packages(),
         "run_key": key,
         "launcher": launcher,
         "started_at": store.stamp(),

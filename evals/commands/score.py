@@ -6,10 +6,10 @@ from typing import Any
 from evals import store
 from evals.catalog import nearest
 from evals.commands import build
+from evals.commands.manifest import common
 from evals.commands.run import Finished, conclude, score_record, selected, write_out
 from evals.commands.settings import RunSettings, ScoreSettings
 from evals.core import Call, Completion, Record, stable_hash
-from evals.engine import machine
 from evals.errors import DataError
 from evals.loading import ExtractionTask, load_task, read_jsonl
 from evals.report import files
@@ -111,26 +111,8 @@ def _record(sample_id: str, output: str | None, option: str, request_hash: str) 
 def _manifest(
     settings: ScoreSettings, task: ExtractionTask, option: str, identity: Any, hashes: dict[str, str], launcher: str
 ) -> dict[str, Any]:
-    return {
-        "format": store.FORMAT,
-        "task": task.name,
-        "task_version": task.version,
-        "task_options": {k: v for k, v in settings.task.items() if k not in ("name", "_target_")},
-        "option": option,
-        "model": option,
-        "location": None,
-        "predictions": Path(str(settings.predictions)).name,
-        "dataset": dict(identity),
-        "split": task.split,
-        "limit": settings.limit,
-        "slice": settings.slice,
-        "repeats": 1,
-        "hashes": hashes,
-        "seed": settings.seed,
-        "load": None,
-        "packages": machine.packages(),
-        "machine": None,
-        "run_key": stable_hash([identity, hashes["prompt"], store.stamp()]),
-        "launcher": launcher,
-        "started_at": store.stamp(),
-    }
+    key = stable_hash([identity, hashes["prompt"], store.stamp()])
+    chosen = common(settings, task, option=option, key=key, identity=identity, hashes=hashes, launcher=launcher)
+    nothing_measured = dict.fromkeys(("location", "load", "machine"))
+    predictions = Path(str(settings.predictions)).name
+    return chosen | nothing_measured | {"model": option, "predictions": predictions, "repeats": 1}

@@ -19,7 +19,7 @@ from evals.core import Call, Completion, Request, Role, Timing, Usage
 from evals.engine.budget import Bound, Budget
 from evals.engine.cache import ResponseCache
 from evals.engine.limits import Limiter, Place
-from evals.errors import RETRYABLE, CallFailed, FatalCall
+from evals.errors import RETRYABLE, CallFailed, FatalCall, UserError
 from evals.models.base import MarkName, Model
 
 ATTEMPTS = 6
@@ -224,7 +224,7 @@ class Attempts:
     async def _generate(
         self, request: Request, stamps: Stamps, deadline: float
     ) -> tuple[Completion | None, CallFailed | None]:
-        """The completion, or why there is none. Only `FatalCall` and cancellation are raised."""
+        """The completion, or why there is none. Raised are what ends the run (`FatalCall`, `UserError`), cancellation."""
         cut = deadline
         if self.attempt_timeout_s is not None:
             cut = min(cut, asyncio.get_running_loop().time() + self.attempt_timeout_s)
@@ -233,7 +233,7 @@ class Attempts:
                 completion = await self.model.generate(request, stamps)
             stamps("last")
             return completion, None
-        except FatalCall:
+        except (FatalCall, UserError):
             raise
         except CallFailed as error:
             return None, error

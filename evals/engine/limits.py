@@ -167,6 +167,7 @@ class Limiter:
             if self._token_s:
                 due = max(due, at.token_at - self._burst_s)
                 at.token_at = max(at.token_at, due) + tokens * self._token_s
+            self._paused_until = max(self._paused_until, at.paused_until)
         return due
 
     def _correct(self, place: Place, failure: CallFailed | None, usage: Usage | None) -> None:
@@ -190,8 +191,8 @@ class Limiter:
                 at.paused_until = max(at.paused_until, until)
 
     def _pause_end(self) -> float:
-        if self._account.path:
-            self._look(self._clock())
+        if (now := self._clock()) >= self._look_at:
+            self._look(now)
         return self._paused_until
 
     def _look(self, now: float) -> None:

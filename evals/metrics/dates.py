@@ -24,6 +24,8 @@ _NAMES = (
     "december dec dezember dez décembre decembre diciembre dicembre dezembro",
 )
 MONTHS = {name: index for index, line in enumerate(_NAMES, 1) for name in line.split()}
+MONTH_NAMES = tuple(line.split()[0] for line in _NAMES)
+"""In English, January first."""
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _DAY = r"(\d{1,2})\s?(?:st\b|nd\b|rd\b|th\b|er\b|\.?[oaº°]\b|\.)?"
 _GLUE = r"(?:\s|,|\.|-|/|\bof\b|\bday\b|\bde\b|\bthe\b|\bin\b|\bdel\b)*"

@@ -17,6 +17,7 @@ from evals.metrics.dates import Ambiguous
 from evals.metrics.normalise import Money, Unparsed, normalise, same
 from evals.metrics.parse import parse_object
 from evals.metrics.text import Source, same_span, source_of, token_jaccard_score
+from evals.metrics.valid import Validator
 
 ITEM_THRESHOLD = 0.3
 """Least mean leaf score at which two list items are taken for the same one."""
@@ -34,16 +35,14 @@ class Node:
     item: "Node | None" = None
 
 
-_PLANS: dict[int, tuple[Mapping[str, Any], Node, Any]] = {}
+_PLANS: dict[int, tuple[Mapping[str, Any], Node, Validator]] = {}
 
 
-def plan(schema: Mapping[str, Any]) -> tuple[Node, Any]:
+def plan(schema: Mapping[str, Any]) -> tuple[Node, Validator]:
     """The schema's tree of leaves and its validator, made once per schema object."""
     kept = _PLANS.get(id(schema))
     if kept is None or kept[0] is not schema:
-        import jsonschema
-
-        kept = _PLANS[id(schema)] = (schema, _node("", schema), jsonschema.Draft202012Validator(dict(schema)))
+        kept = _PLANS[id(schema)] = (schema, _node("", schema), Validator(schema))
     return kept[1], kept[2]
 
 
@@ -231,12 +230,12 @@ def score_answer(gold: Json, text: str | None, *, schema: Mapping[str, Any], sou
     read = parse_object(text) if text is not None else None
     answer = read.value if read else None
     outcomes = score_fields(gold, answer, schema=schema, source=source)
-    invalid = next(plan(schema)[1].iter_errors(answer), None) if answer is not None else None
+    invalid = plan(schema)[1].error(answer) if answer is not None else None
     metrics = document_metrics(outcomes, parsed=answer is not None)
     metrics["schema_valid"] = float(answer is not None and invalid is None)
     metrics["parse_strict"] = float(read is not None and read.strict)
     metrics["parse_lenient"] = float(read is not None and read.lenient)
     reason = "no answer" if read is None else read.reason
     if invalid is not None:
-        reason = f"schema: {invalid.json_path}: {' '.join(invalid.message.split())[:160]}"
+        reason = f"schema: {invalid}"
     return Score(metrics=metrics, fields=outcomes, answer=answer, reason=reason)

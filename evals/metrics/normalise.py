@@ -335,7 +335,8 @@ def _name(value: Any, options: Options) -> str | None:
 @lru_cache(maxsize=8192)
 def _plain_name(text: str, ignore: tuple[str, ...]) -> str:
     text = folded(_ALIAS.sub("", text) or text).replace("&", " and ")
-    tokens = _TOKEN.findall(_INITIALS.sub("", text))
+    text = _INITIALS.sub("", text)
+    tokens = _TOKEN.findall(text)
     if tokens[:1] == ["the"] and len(tokens) > 1:
         tokens = tokens[1:]
     while len(tokens) > 1 and tokens[-1] in SUFFIXES:

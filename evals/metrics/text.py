@@ -1,26 +1,44 @@
 """Token overlap, the guard against a lost `not` or a changed number, and grounding: is the value in the source?"""
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from evals.metrics import dates
-from evals.metrics.dates import Ambiguous
+from evals.metrics.dates import MONTH_NAMES, Ambiguous
 from evals.metrics.normalise import Money, Unparsed, absent, folded, normalise
 from evals.metrics.numbers import UNITS, grouped, numbers_in
 
 _TOKEN = re.compile(r"\w+")
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|none|without|cannot|unless|except|nothing)\b|n't\b")
 _NUMBER = re.compile(r"\d[\d.,' \u00a0\u202f]*\d|\d")
+_CANT = re.compile(r"\bcan(?:no|')t\b|n't\b")
+_INITIALS = re.compile(r"\.(?<=\b\w\.)(?=\w\b)|'|\u2019|`")
+"""The dots of `U.S.`, and apostrophes. Each branch begins with the character itself, which is found much faster."""
+_NUMBER_ENDS = re.compile(r"[.,']*(?![\d.,'])")
+_WORD_ENDS = re.compile(r"[ ,;:)\"\u201d]|\.(?: |$)|$")
+_UNIT_WORDS: dict[Decimal, list[str]] = {}
+for _word, _value in UNITS.items():
+    if len(_word) > 2:
+        _UNIT_WORDS.setdefault(Decimal(_value), []).append(_word)
+_IN_DATES = frozenset("of day de the in del".split())
+FEW = 4
+"""Places at which a value is looked at before the document is read whole."""
 SPAN_OVERLAP = 0.5
 
 
 def token_jaccard_score(a: str, b: str) -> float:
     """Share of distinct tokens that two texts have in common, in 0..1."""
-    left, right = set(_TOKEN.findall(folded(a))), set(_TOKEN.findall(folded(b)))
+    left, right = _tokens(a), _tokens(b)
     return len(left & right) / len(left | right) if left or right else 1.0
+
+
+@lru_cache(maxsize=1024)
+def _tokens(text: str) -> frozenset[str]:
+    return frozenset(_TOKEN.findall(folded(text)))
 
 
 def same_span(gold: str, answer: str) -> tuple[bool, str | None]:
@@ -35,17 +53,19 @@ def same_span(gold: str, answer: str) -> tuple[bool, str | None]:
 
 
 def _negations(text: str) -> list[str]:
-    return sorted(_NEGATION.findall(re.sub(r"\bcan(?:no|')t\b|n't\b", " not", folded(text).replace("\u2019", "'"))))
+    return sorted(_NEGATION.findall(_CANT.sub(" not", folded(text).replace("\u2019", "'"))))
 
 
 class Source:
-    """A document to look values up in; its numbers and words are read once, when first asked for."""
+    """A document to look values up in.
+
+    A value is first looked for as it is usually written; only one that is not found so has the document's words,
+    numbers or dates read. The short way never says more than the long one: it skips what might belong to a longer
+    word, number or date.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._folded: str | None = None
-        self._plain: str | None = None
-        self._numbers: set[Decimal] | None = None
 
     def grounds(self, value: Any, kind: str) -> bool | None:
         """Does the value, or its normal form, occur? `None` where that cannot be checked."""
@@ -57,58 +77,110 @@ class Source:
         if form is None:
             return None
         if kind == "name" and isinstance(form, str):
-            return f" {form} " in self.plain
+            return self._has_words(form) or f" {form} " in self.plain
         if isinstance(form, date):
             return self.dates_of(form)
         if isinstance(form, Money):
-            return abs(form.amount) in self.numbers
+            return self.says(abs(form.amount))
         if isinstance(form, Decimal):
-            return form in self.numbers or form * 100 in self.numbers
+            return self.says(form) or self.says(form * 100)
         if isinstance(form, tuple) and kind == "duration":
             return all(self._counts(unit, count) for unit, count in form)
         return None if isinstance(form, Ambiguous) else False if isinstance(form, Unparsed | str) else None
 
     def _counts(self, unit: str, count: Decimal) -> bool:
         factors = (1, 12, 3) if unit == "months" else (1, 7)
-        return any(count / factor in self.numbers for factor in factors)
+        return any(self.says(count / factor) for factor in factors)
 
-    @property
+    @cached_property
     def folded(self) -> str:
         """The text, folded."""
-        if self._folded is None:
-            self._folded = folded(self.text)
-        return self._folded
+        return folded(self.text)
 
-    @property
+    @cached_property
     def plain(self) -> str:
         """The words alone, with a space at both ends."""
-        if self._plain is None:
-            text = re.sub(r"(?<=\b\w)\.(?=\w\b)|['\u2019`]", "", self.folded.replace("&", " and "))
-            self._plain = f" {' '.join(_TOKEN.findall(text))} "
-        return self._plain
+        text = _INITIALS.sub("", self.folded.replace("&", " and "))
+        return f" {' '.join(_TOKEN.findall(text))} "
 
-    @property
-    def numbers(self) -> set[Decimal]:
-        """Every number in digits, with its millions where it is followed by them, and single number words."""
-        if self._numbers is None:
-            found: set[Decimal] = set()
-            pieces = {piece for hit in _NUMBER.findall(self.folded) for piece in (hit, hit.split(" ")[0])}
-            for piece in pieces:
-                if (value := grouped(piece.strip(" .,'"))) is not None:
-                    found |= {value, value * 1000, value * 10**6} if value < 10**6 else {value}
-            found |= {Decimal(UNITS[word]) for word in UNITS.keys() & set(_TOKEN.findall(self.folded)) if len(word) > 2}
-            self._numbers = found
-        return self._numbers
+    def _has_words(self, words: str) -> bool:
+        """Do these words stand in the text, with a space or a mark at both ends that parts words for certain?"""
+        if not words.replace(" ", "").isalnum():
+            return False
+        return any(
+            (at == 0 or self.folded[at - 1] in ' ("\u201c') and _WORD_ENDS.match(self.folded, at + len(words))
+            for at in self._places(words)
+        )
+
+    def _places(self, part: str, most: int = FEW) -> Iterator[int]:
+        at = -1
+        while most and (at := self.folded.find(part, at + 1)) >= 0:
+            yield at
+            most -= 1
+
+    def says(self, number: Decimal) -> bool:
+        """Does the text hold this number: in digits, with its millions where it is followed by them, or in one word?"""
+        if any(self._stands_alone(at, at + len(way)) for way in usual_numbers(number) for at in self._places(way)):
+            return True
+        if number in self.figures:
+            return True
+        scaled = (number.scaleb(-3), number.scaleb(-6))
+        if any(value in self.figures for value in scaled if value < 10**6):
+            return True
+        return any(word in self.folded and word in self.words for word in _UNIT_WORDS.get(number, ()))
+
+    def _stands_alone(self, begin: int, end: int) -> bool:
+        """Is what stands here a whole number, and no part of a longer one?"""
+        before = self.folded[max(begin - 8, 0) : begin].rstrip(" .,'")
+        apart = not before[-1:].isdigit() and (before != "" or begin < 8)
+        return apart and _NUMBER_ENDS.match(self.folded, end) is not None
+
+    @cached_property
+    def figures(self) -> set[Decimal]:
+        """Every number in digits."""
+        hits = set(_NUMBER.findall(self.folded))
+        pieces = {part.strip(" .,'") for hit in hits for part in (hit, hit.partition(" ")[0])}
+        return {value for piece in pieces if (value := grouped(piece)) is not None}
+
+    @cached_property
+    def words(self) -> set[str]:
+        """Every word."""
+        return set(_TOKEN.findall(self.folded))
 
     def dates_of(self, wanted: date) -> bool:
         """Does the text write this date, in either reading of an ambiguous one? Only near its year is looked."""
-        year, at = str(wanted.year), -1
-        while (at := self.folded.find(year, at + 1)) >= 0:
+        if any(self._begins_date(at, way) for way in usual_dates(wanted) for at in self._places(way)):
+            return True
+        for at in self._places(str(wanted.year), -1):
             for hit in DATES.finditer(self.folded, max(at - 30, 0), at + 12):
                 found = dates.parse_date(hit[0])
                 if wanted == found or (isinstance(found, Ambiguous) and wanted in found.readings):
                     return True
         return False
+
+    def _begins_date(self, at: int, way: str) -> bool:
+        """Is a date written here that nothing before it could draw into another one? Before it, after the small words
+        inside dates, there must be a word that is no part of one."""
+        if way[0].isdigit() and (_TOKEN.match(self.folded, at + len(way)) or (at and _TOKEN.match(self.folded, at - 1))):
+            return False
+        start = max(at - 40, 0)
+        words = [word for word in _TOKEN.findall(self.folded, start, at) if word not in _IN_DATES]
+        if len(words) < 2 and start:
+            return False  # the only word may be cut
+        return not words or (words[-1].isalpha() and words[-1] not in dates.MONTHS)
+
+
+@lru_cache(maxsize=2048)
+def usual_numbers(number: Decimal) -> tuple[str, ...]:
+    """How a number is mostly written: `12,500`, `12500`, `12,500.00`; what is short is part of too much else."""
+    ways = dict.fromkeys((f"{number:,.0f}", f"{number:.0f}", f"{number:,.2f}", f"{number.normalize():f}"))
+    return tuple(way for way in ways if way[0] != "-" and len(way) > 2 and grouped(way) == number)
+
+
+def usual_dates(day: date) -> tuple[str, ...]:
+    """How a date is mostly written, folded."""
+    month = MONTH_NAMES[day.month - 1]
+    return f"{month} {day.day}, {day.year:04}", f"{day.day} {month} {day.year:04}", day.isoformat()
 
 
 DATES = re.compile(

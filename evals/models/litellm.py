@@ -168,6 +168,7 @@ class LiteLLM:
         if litellm is not None:
             await litellm.close_litellm_async_clients()
             litellm.in_memory_llm_clients_cache.flush_cache()
+            vars(litellm).pop("module_level_aclient", None)  # made anew when it is asked for; else it is never closed
 
     def options(self, request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
         """The arguments of one call, and the notes about what is not in them."""

@@ -114,7 +114,7 @@ def test_mistakes_are_told_before_anything_is_sent(
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("evals:")]
     assert len(error) == 1 and said in error[0]
     assert remote.log()["totals"]["received"] == 0
-    assert not [path for path in (project / "results").rglob("*") if path.is_file()]
+    assert not list((project / "results").rglob("*")), "nothing is left behind"
 
 
 def test_what_is_fatal_is_asked_a_few_times_and_not_for_every_document(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evals.core import Call, Usage
 from evals.engine.generate import ATTEMPTS, Engine
 from evals.engine.limits import Limiter
-from evals.errors import RETRYABLE, CallFailed, FatalCall
+from evals.errors import RETRYABLE, CallFailed, ConfigError, FatalCall
 from evals.models.fake import Fake
 
 KINDS = "context_length content_filter too_large crashed timeout rate_limit server bad_body internal".split()
@@ -184,6 +184,11 @@ def test_a_fatal_call_ends_the_run_with_one_error() -> None:
     # d4 to d7 are answered in the same turn of the loop: each of the others may have sent its next one before
     assert {f"d{i}" for i in range(4)} <= {record.sample_id for record in kept.records} and len(model.sent) <= 11
     assert model.flying == 0
+
+
+def test_a_mistake_of_the_users_that_shows_late_ends_the_run_too() -> None:
+    with pytest.raises(ConfigError, match="no such setting"):
+        run(Scripted({"Text.": [ConfigError("no such setting")]}), 100, concurrency=8)
 
 
 def test_two_thousand_fatal_calls_are_still_one_error() -> None:
