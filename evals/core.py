@@ -19,8 +19,29 @@ Json = Any
 
 def stable_hash(value: Json, *, length: int = 16) -> str:
     """Hex sha256 (first `length` digits) of the canonical JSON of `value`: key order and spacing never matter."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return _digest(canonical(value), length)
+
+
+def canonical(value: Json) -> str:
+    """The one JSON text of a value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def _digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+_SCHEMAS: dict[int, tuple[Any, str]] = {}
+
+
+def _canonical_schema(schema: Json) -> str:
+    """A task's schema is one object for all its requests: its text is made once."""
+    kept = _SCHEMAS.get(id(schema))
+    if kept is None or kept[0] is not schema:
+        if len(_SCHEMAS) > 64:
+            _SCHEMAS.clear()
+        kept = _SCHEMAS[id(schema)] = (schema, canonical(schema))
+    return kept[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,17 +96,9 @@ class Request:
     @property
     def hash(self) -> str:
         """Stable hash of what is asked, the same in every process."""
-        return stable_hash(
-            [
-                [[m.role, m.content] for m in self.messages],
-                self.schema,
-                self.constrain,
-                self.max_tokens,
-                self.temperature,
-                self.seed,
-                [part.hash for part in self.parts],
-            ]
-        )
+        messages = canonical([[m.role, m.content] for m in self.messages])
+        rest = [self.constrain, self.max_tokens, self.temperature, self.seed, [part.hash for part in self.parts]]
+        return _digest(f"[{messages},{_canonical_schema(self.schema)},{canonical(rest)[1:]}", 16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,3 +65,9 @@ def call_cost_usd(call: Call, prices: Mapping[str, Price] | None) -> float | Non
 def is_waste(call: Call) -> bool:
     """Was the attempt paid for without an answer: failed, cut at max_tokens, refused?"""
     return call.completion is None or call.completion.finish_reason in ("length", "refusal", "content_filter")
+
+
+def paid_here(call: Call) -> bool:
+    """Did this run pay for the attempt? A cached one says in its notes when another run did; without, it was bought
+    before an interruption of this very run."""
+    return not call.cached or (call.completion is not None and "bought" not in call.completion.notes)

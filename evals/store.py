@@ -22,6 +22,11 @@ from typing import IO, Any
 from evals.core import Call, Completion, FieldOutcome, Price, Record, Score, Timing, Usage, stable_hash
 from evals.errors import StoreError
 
+try:
+    import orjson
+except ImportError:  # it is only faster
+    orjson = None  # type: ignore[assignment]
+
 FORMAT = 1
 FSYNC_EVERY_S = 1.0
 
@@ -78,17 +83,17 @@ class RunFolder:
 
     def append(self, record: Record) -> None:
         """Hand one record to the operating system; at most `FSYNC_EVERY_S` later it is on the disk."""
-        self._append("records.jsonl", encode(record), sync=True)
+        self._append("records.jsonl", _line({"answer": record.answer}, record), sync=True)
 
     def append_score(self, scorer: str, record: Record, score: Score, sample: Mapping[str, Any]) -> None:
         """One line of the derived scores; `sample` is what a table needs to know of the document."""
-        line = {"sample_id": record.sample_id, "repeat": record.repeat, "sample": plain(sample), **plain(score)}
-        self._append(f"scores-{scorer}.jsonl", _dumps(line), sync=False)
+        about = {"sample_id": record.sample_id, "repeat": record.repeat, "sample": sample}
+        self._append(f"scores-{scorer}.jsonl", _line(about, score), sync=False)
 
-    def _append(self, name: str, line: str, *, sync: bool) -> None:
+    def _append(self, name: str, line: bytes, *, sync: bool) -> None:
         try:
             file = self._files.get(name) or self._files.setdefault(name, (self.path / name).open("ab"))
-            file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+            file.write(line + b"\n")
             if not sync:
                 return
             file.flush()
@@ -242,11 +247,8 @@ def plain(value: Any) -> Any:
         return [part if type(part) in _ATOMS else plain(part) for part in value]
     if kind is dict:
         return {key: part if type(part) in _ATOMS else plain(part) for key, part in value.items()}
-    names = _FIELDS.get(kind)
-    if names is None and dataclasses.is_dataclass(value):
-        names = _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(value))
-    if names is not None:
-        return _noun(value, names)
+    if (names := _names(kind)) is not None:
+        return {name: part if type(part) in _ATOMS else plain(part) for name, part in _set_fields(value, names)}
     if isinstance(value, Mapping):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, float):  # numpy's
@@ -254,14 +256,48 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _noun(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
+def _names(kind: type) -> tuple[str, ...] | None:
+    names = _FIELDS.get(kind)
+    if names is None and dataclasses.is_dataclass(kind):
+        names = _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return names
+
+
+def _set_fields(noun: Any, names: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """What a noun says: what is empty is left out, but for `metrics`, which every score has."""
+    found = []
     for name in names:
-        part = getattr(value, name)
-        if part is None or part == () or (part == {} and name != "metrics"):
+        part = getattr(noun, name)
+        if part is None or (not part and part in ((), {}) and name != "metrics"):
             continue
-        found[name] = part if type(part) in _ATOMS else plain(part)
+        found.append((name, part))
     return found
+
+
+def _line(about: Mapping[str, Any], noun: Any) -> bytes:
+    """One line of JSON: `about` and a noun's own fields. orjson writes NaN as null, as `plain` does; what it refuses (a
+    lone surrogate, an integer of more than 64 bits) is written by `json`."""
+    if orjson is not None:
+        fields = _set_fields(noun, _names(type(noun)) or ())
+        try:
+            return orjson.dumps({**about, **dict(fields)}, default=_one_level, option=_OPTIONS)
+        except TypeError:
+            pass
+    return _dumps({**plain(about), **plain(noun)}).encode("utf-8", "surrogatepass")
+
+
+_OPTIONS = 0 if orjson is None else orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def _one_level(value: Any) -> Any:
+    """What orjson asks about: `plain` of a value's own level; it goes on with the parts."""
+    if (names := _names(type(value))) is not None:
+        return dict(_set_fields(value, names))
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, float):  # numpy's
+        return float(value)
+    return list(value) if isinstance(value, tuple) else str(value)
 
 
 def _dumps(value: Any) -> str:
@@ -270,7 +306,7 @@ def _dumps(value: Any) -> str:
 
 def encode(record: Record) -> str:
     """One line of `records.jsonl`."""
-    return _dumps({**plain(record), "answer": record.answer})
+    return _line({"answer": record.answer}, record).decode("utf-8", "surrogatepass")
 
 
 def decode(line: Mapping[str, Any]) -> Record:

@@ -16,7 +16,7 @@ import pandas as pd
 from evals import store
 from evals.core import Call, Price, Record, Usage
 from evals.errors import StoreError
-from evals.pricing import call_cost_usd, is_waste, machine_cost_usd
+from evals.pricing import call_cost_usd, is_waste, machine_cost_usd, paid_here
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -262,7 +262,7 @@ def _money(record: Record, prices: Mapping[str, Price] | None) -> dict[str, floa
         known = call_cost_usd(call, prices)
         assumed = known is None and call.error == "bad_body" and answer is not None
         spent.append((call, call_cost_usd(answer, prices) if assumed and answer else known, assumed))
-    fresh = [(call, dollars) for call, dollars, _ in spent if not call.cached]
+    fresh = [(call, dollars) for call, dollars, _ in spent if paid_here(call)]
     unknown_answer = any(dollars is None and call.completion for call, dollars, _ in spent)
     return {
         "cost_usd": None if unknown_answer else _total(dollars for _, dollars in fresh) or 0.0,

@@ -15,7 +15,7 @@ from evals.errors import ConfigError
 from evals.models.base import Model
 from evals.models.weights import cache_root
 from evals.policy import forbidden
-from evals.pricing import STANDARD, call_cost_usd, tier_price, usage_cost_usd
+from evals.pricing import STANDARD, call_cost_usd, paid_here, tier_price, usage_cost_usd
 
 WIRE_CONCURRENCY = 8
 WIRE_ATTEMPT_TIMEOUT_S = 60.0
@@ -93,7 +93,7 @@ def _machine_minutes(settings: RunSettings, said: BudgetSettings) -> float:
 
 def spent_before(records: Iterable[Record], prices: Mapping[str, Price] | None) -> Spent:
     """What the calls of earlier sessions used."""
-    calls = [call for record in records for call in record.calls if not call.cached]
+    calls = [call for record in records for call in record.calls if paid_here(call)]
     usages = [call.completion.usage if call.completion else call.usage for call in calls]
     return Spent(
         usd=sum(call_cost_usd(call, prices) or 0.0 for call in calls),
@@ -117,7 +117,7 @@ class Watch:
 
     def on_call(self, call: Call) -> None:
         """Count an attempt's dollars."""
-        if self.prices and not call.cached:
+        if self.prices and paid_here(call):
             self.usd += call_cost_usd(call, self.prices) or 0.0
 
     def status(self) -> str:

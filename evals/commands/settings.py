@@ -58,7 +58,9 @@ class RunSettings:
     )
     requests_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
     tokens_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
-    attempts: Annotated[int, "how often a call is tried that a time-out, a limit or a server error spoils"] = 6
+    attempts: Annotated[
+        int | None, "tries of a call that a time-out or server error spoils; null: 6 over a wire, 1 here"
+    ] = None
     attempt_timeout_s: Annotated[
         float | None, "deadline of one attempt; null: 60 over a wire, timeout_s in process"
     ] = None
@@ -75,9 +77,9 @@ class RunSettings:
     experiment: Annotated[Any, "a preset of configs/experiment/"] = None
 
     def __post_init__(self) -> None:
-        for name in ("repeats", "max_tokens", "attempts"):
+        for name in ("repeats", "max_tokens"):
             _at_least(name, getattr(self, name), 1)
-        for name, least in (("limit", 1), ("shots", 0), ("concurrency", 1)):
+        for name, least in (("limit", 1), ("shots", 0), ("concurrency", 1), ("attempts", 1)):
             if (value := getattr(self, name)) is not None:
                 _at_least(name, value, least)
         for name in ("timeout_s", "attempt_timeout_s", "requests_per_min", "tokens_per_min"):

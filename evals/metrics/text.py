@@ -24,7 +24,8 @@ _UNIT_WORDS: dict[Decimal, list[str]] = {}
 for _word, _value in UNITS.items():
     if len(_word) > 2:
         _UNIT_WORDS.setdefault(Decimal(_value), []).append(_word)
-_IN_DATES = frozenset("of day de the in del".split())
+_IN_DATES = frozenset("of day de the in del st nd rd th er o a º".split())
+"""What may stand between the parts of a date."""
 FEW = 4
 """Places at which a value is looked at before the document is read whole."""
 SPAN_OVERLAP = 0.5
@@ -161,7 +162,9 @@ class Source:
     def _begins_date(self, at: int, way: str) -> bool:
         """Is a date written here that nothing before it could draw into another one? Before it, after the small words
         inside dates, there must be a word that is no part of one."""
-        if way[0].isdigit() and (_TOKEN.match(self.folded, at + len(way)) or (at and _TOKEN.match(self.folded, at - 1))):
+        if way[0].isdigit() and (
+            _TOKEN.match(self.folded, at + len(way)) or (at and _TOKEN.match(self.folded, at - 1))
+        ):
             return False
         start = max(at - 40, 0)
         words = [word for word in _TOKEN.findall(self.folded, start, at) if word not in _IN_DATES]

@@ -33,6 +33,9 @@ class Sdk:
         try:
             import anthropic
             import httpx2
+
+            if int(anthropic.__version__.partition(".")[0]) < 2:
+                raise ImportError
         except ImportError:
             raise ConfigError(f"model {name} needs Anthropic's SDK 2: pip install 'anthropic>=2' aiohttp") from None
         self._sdk, self._secrets, self._response = anthropic, secrets, httpx2.Response

@@ -192,3 +192,17 @@ def test_fields_are_one_row_a_leaf(tmp_path: Path) -> None:
     assert frame.loc[0, ["gold", "answer"]].tolist() == ["30", "thirty"], "gold of any type is shown as text"
     assert frame["answer"].isna().tolist() == [False, True, False, True] and frame["note"].iloc[2] == "ambiguous date"
     assert frame[["run", "task", "option", "model"]].iloc[0].tolist() == [str(folder), "mine", "m+shots=2", "m"]
+
+
+def test_a_cached_answer_is_paid_for_by_the_run_that_bought_it(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    prices = {"default": {"name": "m", "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}}
+    fresh = call(1, input=10, output=10)
+    assert fresh.completion is not None
+    earlier = replace(fresh, cached=True)
+    bought = replace(earlier, completion=replace(fresh.completion, notes={"bought": {"run": "another"}}))
+    told = [record("fresh", fresh), record("earlier", earlier), record("bought", bought)]
+    frame = evals.load_runs(made(tmp_path / "r", told, prices=prices, location="remote")).set_index("sample_id")
+    assert frame["cost_usd"].round(9).to_dict() == {"fresh": 20e-6, "earlier": 20e-6, "bought": 0.0}
+    assert (frame["notional_usd"].round(9) == 20e-6).all() and frame["cached"].tolist() == [False, True, True]
