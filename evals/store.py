@@ -23,8 +23,8 @@ from evals.core import Call, Completion, FieldOutcome, Price, Record, Score, Tim
 from evals.errors import StoreError
 
 try:
-    import orjson
-except ImportError:  # it is only faster
+    import orjson  # faster, and not needed
+except ImportError:
     orjson = None  # type: ignore[assignment]
 
 FORMAT = 1
@@ -245,63 +245,51 @@ def plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if kind is tuple or kind is list:
         return [part if type(part) in _ATOMS else plain(part) for part in value]
-    if kind is dict:
-        return {key: part if type(part) in _ATOMS else plain(part) for key, part in value.items()}
-    if (names := _names(kind)) is not None:
-        return {name: part if type(part) in _ATOMS else plain(part) for name, part in _set_fields(value, names)}
-    if isinstance(value, Mapping):
-        return {key: plain(part) for key, part in value.items()}
+    names = None if kind is dict else _names(kind)
+    if names is not None or isinstance(value, Mapping):
+        parts = value if names is None else _said(value, names)
+        return {key: part if type(part) in _ATOMS else plain(part) for key, part in parts.items()}
     if isinstance(value, float):  # numpy's
         return float(value) if math.isfinite(value) else None
     return [plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _names(kind: type) -> tuple[str, ...] | None:
-    names = _FIELDS.get(kind)
-    if names is None and dataclasses.is_dataclass(kind):
-        names = _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(kind))
-    return names
+    if kind not in _FIELDS and dataclasses.is_dataclass(kind):
+        _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return _FIELDS.get(kind)
 
 
-def _set_fields(noun: Any, names: tuple[str, ...]) -> list[tuple[str, Any]]:
+def _said(noun: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """What a noun says: what is empty is left out, but for `metrics`, which every score has."""
-    found = []
+    found = {}
     for name in names:
         part = getattr(noun, name)
-        if part is None or (not part and part in ((), {}) and name != "metrics"):
+        if type(part) not in _ATOMS and not part and name != "metrics" and isinstance(part, tuple | Mapping):
             continue
-        found.append((name, part))
+        if part is not None:
+            found[name] = part
     return found
 
 
 def _line(about: Mapping[str, Any], noun: Any) -> bytes:
-    """One line of JSON: `about` and a noun's own fields. orjson writes NaN as null, as `plain` does; what it refuses (a
+    """A line of JSON: `about` and a noun's own fields. orjson writes NaN as null, as `plain` does; what it refuses (a
     lone surrogate, an integer of more than 64 bits) is written by `json`."""
     if orjson is not None:
-        fields = _set_fields(noun, _names(type(noun)) or ())
-        try:
-            return orjson.dumps({**about, **dict(fields)}, default=_one_level, option=_OPTIONS)
-        except TypeError:
-            pass
-    return _dumps({**plain(about), **plain(noun)}).encode("utf-8", "surrogatepass")
-
-
-_OPTIONS = 0 if orjson is None else orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+        options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+        with contextlib.suppress(TypeError):
+            return orjson.dumps({**about, **_one_level(noun)}, default=_one_level, option=options)
+    line = {**plain(about), **plain(noun)}
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass")
 
 
 def _one_level(value: Any) -> Any:
-    """What orjson asks about: `plain` of a value's own level; it goes on with the parts."""
+    """`plain` of a value's own level, for orjson, which goes on with the parts."""
     if (names := _names(type(value))) is not None:
-        return dict(_set_fields(value, names))
+        return _said(value, names)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, float):  # numpy's
-        return float(value)
-    return list(value) if isinstance(value, tuple) else str(value)
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return list(value) if isinstance(value, tuple) else float(value) if isinstance(value, float) else str(value)
 
 
 def encode(record: Record) -> str:

@@ -1,5 +1,7 @@
 """The run folder: what is written is read back, whatever a crash leaves."""
 
+import math
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,43 @@ def test_a_failure_that_a_later_line_mended_is_not_what_is_paired(tmp_path: Path
         for name in ("a", "b"):
             run.append_score("s", record(name), Score(metrics={}), {})
     assert [(r.sample_id, r.text) for r, _ in store.paired(path, "s")] == [("a", "{}"), ("b", "good")]
+
+
+AWKWARD = [
+    "\ud800", 10**30, -(2**63) - 1, 2**64, 1e16, -0.0, 5e-324, 0.1, math.nan, -math.inf, True, None, 'é\u2028\x7f\0"\\',
+    "", 0, False, [], {}, [()], {"a": None}, {"a": {"b": (1, 2.5, math.nan)}}, {1: 2}, {"\udfff": 1}, date(2024, 1, 1),
+    datetime(2024, 1, 1, 2), (3,),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", AWKWARD, ids=repr)
+def test_a_line_says_the_same_with_and_without_orjson(
+    value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evals.core import FieldOutcome, Score
+
+    pytest.importorskip("orjson")
+    leaf = FieldOutcome(
+        path="p", kind="k", outcome="tp", strict="tn", gold=value, answer=value, grounded=False, note=""
+    )
+    score = Score(metrics={"q": math.nan, "v": 1.0}, fields=(leaf,), answer=value, reason="")
+    done = Completion(
+        text="t", finish_reason="stop", usage=Usage(output=0), served_by={"x": value}, notes={"y": [value]}
+    )
+    one = Record(
+        sample_id="s",
+        repeat=0,
+        request_hash="h",
+        calls=(Call(role="answer", model="m", completion=done), Call(role="part", model="", usage=Usage())),
+        answer=None,
+    )
+    lines = []
+    for name in ("fast", "plain"):
+        with store.RunFolder(tmp_path / name) as run:
+            run.append(one)
+            run.append_score("s", one, score, {"tags": ("a",), "z": value})
+            run.append_score("s", one, Score(metrics={}), {})
+        files = (tmp_path / name / "records.jsonl", tmp_path / name / "scores-s.jsonl")
+        lines.append([repr(sorted(line.items())) for file in files for line in store._lines(file)])
+        monkeypatch.setattr(store, "orjson", None)
+    assert lines[0] == lines[1] and len(lines[0]) == 3

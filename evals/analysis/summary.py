@@ -163,7 +163,8 @@ def _remote_cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, 
     silent = int(frame["notional_usd"].isna().sum())
     whole = silent == 0
     assumed, unknown = int(frame["wasted_assumed"].sum()), int(frame["wasted_unknown"].sum())
-    notes = [f"{silent} documents reported no usage: their cost is not known"] if silent else []
+    notes = [manifest["price_note"]] if manifest.get("price_note") else []
+    notes += [f"{silent} documents reported no usage: their cost is not known"] if silent else []
     notes += [f"{assumed} unreadable replies are assumed to have cost what the answer did"] if assumed else []
     notes += [f"{unknown} attempts that timed out may have been billed: not counted"] if unknown else []
     declared = [price["provenance"] for price in manifest["prices"].values()]

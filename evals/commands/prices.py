@@ -44,6 +44,22 @@ def snapshot(spec: Mapping[str, Any], *, processing: str = "online") -> dict[str
     return found
 
 
+def second_opinion(spec: Mapping[str, Any], prices: Mapping[str, Price] | None) -> str | None:
+    """Where litellm's own map is installed and says another price of the model than `prices`: a line that says so."""
+    if not prices or not spec.get("id") or not str(spec.get("_target_")).startswith("evals.models.litellm."):
+        return None
+    from evals.models.litellm import litellm_price
+
+    other, ours = litellm_price(str(spec["id"])), prices[STANDARD]
+    if other is None:
+        return None
+    pairs = [(getattr(ours, rate), other.get(rate)) for rate in ("input_usd_per_mtok", "output_usd_per_mtok")]
+    if all(theirs is None or mine is None or abs(mine - theirs) <= 0.02 * mine for mine, theirs in pairs):
+        return None
+    said = " / ".join(f"${mine:g} {theirs and f'but ${theirs:g}'}" for mine, theirs in pairs)
+    return f"prices disagree (input / output per million tokens): {said} by {other['source']}; {ours.source} is used"
+
+
 def _ways() -> str:
     return (
         "give model.price.input_usd_per_mtok=... model.price.output_usd_per_mtok=..., "

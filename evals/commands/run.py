@@ -10,7 +10,7 @@ from typing import Any
 from evals import store
 from evals.commands import answering, batching, build, manifest
 from evals.commands.estimate import confirm, estimate
-from evals.commands.prices import snapshot
+from evals.commands.prices import second_opinion, snapshot
 from evals.commands.settings import RunSettings
 from evals.core import Price, Record, Sample
 from evals.engine.cache import ResponseCache
@@ -62,6 +62,7 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
     hashes = task.hashes()
     key = build.run_key(settings, option, identity, hashes)
     prices = snapshot(settings.model, processing=settings.processing)
+    doubt = second_opinion(settings.model, prices)
     old = _old(settings, task, option, key)
     samples = selected(task, settings)
     first = next(samples, None)
@@ -90,6 +91,7 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
             prices=prices,
             launcher=launcher,
         )
+        about["price_note"] = doubt
         job = _Job(folder, task, hashes["scorer"], shown, done, model, about, prices, records)
         try:
             wire = answering.account(model) is not None

@@ -167,7 +167,7 @@ def compare_leaf(node: Node, gold: Json, answer: Json, source: Source | None = N
     identical = gold == answer and type(gold) is type(answer)
     right = left if identical else normalise(answer, node.kind, options)
     note: str | None = None
-    equal = left is not None and right is not None and same(left, right, options)
+    equal = left is not None and right is not None and (identical or same(left, right, options))
     if node.kind == "span" and isinstance(gold, str) and isinstance(answer, str) and left and right:
         equal, note = same_span(gold, answer)
     if not equal and left is not None and right is not None:

@@ -164,10 +164,14 @@ def normalise(value: Any, kind: str, options: Options = {}) -> Hashable | None:
     """The normal form of a value of this kind; see the module's docstring."""
     if value is None or (isinstance(value, str) and absent(value, kind) and not _declared(value, options)):
         return None
+    return present(value, kind, options)
+
+
+def present(value: Any, kind: str, options: Options = {}) -> Hashable:
+    """The normal form of a value that is known not to be absent."""
     if isinstance(value, str) and len(value) > LONGEST and kind not in ("text", "span"):
         return Unparsed(value.casefold())
-    read = READERS.get(kind, _text)
-    found = read(value, options)
+    found = READERS.get(kind, _text)(value, options)
     return Unparsed(str(value).casefold().strip()) if found is None else found
 
 
@@ -353,7 +357,8 @@ def folded(text: str) -> str:
         return " ".join(text.lower().split())
     text = unicodedata.normalize("NFKC", text)
     if not text.isascii():
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+        controls = {ord(c): None for c in set(text) if unicodedata.category(c) == "Cf"}
+        text = text.translate(controls) if controls else text
     return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())
 
 

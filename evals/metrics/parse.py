@@ -29,7 +29,7 @@ class _NotJson(ValueError):
 def parse_object(text: str) -> Parsed:
     """The object that a text holds. Duplicate keys, NaN and Infinity are no strict JSON."""
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_finite)
+        value = _STRICT.decode(text)
         if isinstance(value, dict):
             return Parsed(None, False, False, "nested too deeply") if _too_deep(value) else Parsed(value, True, True)
         return Parsed(None, False, False, f"JSON, but no object: {type(value).__name__}")
@@ -43,14 +43,13 @@ def parse_object(text: str) -> Parsed:
 
 def _first_object(text: str) -> dict[str, Any] | None:
     """The first whole object that is no part of another one, which is cut or broken."""
-    decoder = json.JSONDecoder(parse_constant=_refused, parse_float=_finite)
     at, inside = -1, 0
     for _ in range(STARTS):
         at = text.find("{", at + 1)
         if at < 0:
             return None
         try:
-            value, _end = decoder.raw_decode(text, at)
+            value, _end = _LENIENT.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             inside = max(inside, getattr(error, "pos", len(text)))  # up to here it was read as JSON
             continue
@@ -89,3 +88,7 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise _NotJson(f"{text} is too large a number")
     return value
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refused, parse_float=_finite)
+_LENIENT = json.JSONDecoder(parse_constant=_refused, parse_float=_finite)

@@ -9,7 +9,7 @@ from typing import Any
 
 from evals.metrics import dates
 from evals.metrics.dates import MONTH_NAMES, Ambiguous
-from evals.metrics.normalise import Money, Unparsed, absent, folded, normalise
+from evals.metrics.normalise import Money, Unparsed, absent, folded, present
 from evals.metrics.numbers import UNITS, grouped, numbers_in
 
 _TOKEN = re.compile(r"\w+")
@@ -72,11 +72,12 @@ class Source:
         """Does the value, or its normal form, occur? `None` where that cannot be checked."""
         if kind in ("bool", "enum") or isinstance(value, bool) or not isinstance(value, str | int | float):
             return None
-        if isinstance(value, str) and kind != "name" and not absent(value, kind) and folded(value) in self.folded:
-            return True
-        form = normalise(value, kind)
-        if form is None:
-            return None
+        if isinstance(value, str):
+            if absent(value, kind):
+                return None
+            if kind != "name" and folded(value) in self.folded:
+                return True
+        form = present(value, kind)
         if kind == "name" and isinstance(form, str):
             return self._has_words(form) or f" {form} " in self.plain
         if isinstance(form, date):
@@ -108,10 +109,10 @@ class Source:
         """Do these words stand in the text, with a space or a mark at both ends that parts words for certain?"""
         if not words.replace(" ", "").isalnum():
             return False
-        return any(
-            (at == 0 or self.folded[at - 1] in ' ("\u201c') and _WORD_ENDS.match(self.folded, at + len(words))
-            for at in self._places(words)
-        )
+        for at in self._places(words):
+            if (at == 0 or self.folded[at - 1] in ' ("\u201c') and _WORD_ENDS.match(self.folded, at + len(words)):
+                return True
+        return False
 
     def _places(self, part: str, most: int = FEW) -> Iterator[int]:
         at = -1
@@ -175,11 +176,12 @@ class Source:
 
 @lru_cache(maxsize=2048)
 def usual_numbers(number: Decimal) -> tuple[str, ...]:
-    """How a number is mostly written: `12,500`, `12500`, `12,500.00`; what is short is part of too much else."""
-    ways = dict.fromkeys((f"{number:,.0f}", f"{number:.0f}", f"{number:,.2f}", f"{number.normalize():f}"))
+    """How a number is mostly written: `12,500.00`, `12,500`, `12500`; what is short is part of too much else."""
+    ways = dict.fromkeys((f"{number:,.2f}", f"{number:,.0f}", f"{number:.0f}", f"{number.normalize():f}"))
     return tuple(way for way in ways if way[0] != "-" and len(way) > 2 and grouped(way) == number)
 
 
+@lru_cache(maxsize=2048)
 def usual_dates(day: date) -> tuple[str, ...]:
     """How a date is mostly written, folded."""
     month = MONTH_NAMES[day.month - 1]

@@ -173,8 +173,13 @@ def _untold(error: Exception, links: Sequence[BaseException], secrets: Sequence[
 
 _TRANSPORTS = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "json", "zlib"})
 _UNREADABLE = frozenset({"KeyError", "IndexError", "AttributeError", "TypeError", "ValidationError"})
-_NO_ANSWER = ("converting to valid response", "response from LLM endpoint", "no 'choices'", "get json response")
-_NO_ANSWER += ("before a finish_reason was received",)
+_NO_ANSWER: tuple[str, ...] = (
+    "converting to valid response",
+    "response from LLM endpoint",
+    "no 'choices'",
+    "get json response",
+    "before a finish_reason was received",
+)
 _BY_CLASS: dict[str, CallErrorKind] = {
     "ContextWindowExceededError": "context_length",
     "ContentPolicyViolationError": "content_filter",

@@ -147,7 +147,7 @@ GOOD = {"input": 3, "output": 2}
         ([call(error="timeout"), call(**GOOD)], 23, 23, 0, 0, 1),
         ([call(error="bad_body"), call(**GOOD)], 46, 46, 23, 1, 0),
         ([call(**GOOD, finish="length")], 23, 23, 23, 0, 0),
-        ([call(**GOOD, cached=True)], 0, 23, 0, 0, 0),
+        ([call(**GOOD, cached=True)], 23, 23, 0, 0, 0),
         ([call(error="rate_limit")], 0, 0, 0, 0, 0),
         ([call(output=2)], np.nan, np.nan, 0, 0, 0),
     ],

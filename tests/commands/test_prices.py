@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evals import store
-from evals.commands.prices import snapshot
+from evals.commands.prices import second_opinion, snapshot
 from evals.core import Usage
 from evals.errors import ConfigError
 from evals.pricing import usage_cost_usd
@@ -96,3 +96,15 @@ def test_a_snapshot_comes_back_from_the_manifest_as_it_was() -> None:
     assert found
     kept = json.loads(json.dumps({"prices": {tier: store.plain(price) for tier, price in found.items()}}))
     assert store.prices(kept) == found
+
+
+def test_a_second_opinion_is_told_where_it_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = {**REMOTE, "_target_": "evals.models.litellm.LiteLLM", "id": "gemini/g"}
+    spec["price"] = {"input_usd_per_mtok": 1.5, "output_usd_per_mtok": 7.5, "source": "a page"}
+    prices = snapshot(spec)
+    theirs = {"input_usd_per_mtok": 0.75, "output_usd_per_mtok": 7.5, "source": "litellm's map"}
+    monkeypatch.setattr("evals.models.litellm.litellm_price", lambda model: theirs)
+    told = second_opinion(spec, prices)
+    assert told and "$1.5 but $0.75" in told and "a page is used" in told and "\n" not in told
+    theirs["input_usd_per_mtok"] = 1.5
+    assert second_opinion(spec, prices) is None and second_opinion({**spec, "_target_": "x"}, prices) is None

@@ -85,7 +85,9 @@ def reply(body: Any, *, status: int = 200, headers: Mapping[str, str] = {}, cut:
     return [head(status, lines) + data[:cut]]
 
 
-def stream(events: Sequence[Mapping[str, Any] | bytes], *, headers: Mapping[str, str] = {}, end: bool = True) -> list[Step]:
+def stream(
+    events: Sequence[Mapping[str, Any] | bytes], *, headers: Mapping[str, str] = {}, end: bool = True
+) -> list[Step]:
     """Server-sent events in chunks; `end=False`: the connection is cut without the closing chunk."""
     steps: list[Step] = [head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"} | headers)]
     for event in events:
