@@ -126,6 +126,8 @@ def _shortest(normal: Any) -> Any:
         return normal.normalize()
     if isinstance(normal, Money):
         return Money(normal.amount.normalize(), normal.currency)
+    if isinstance(normal, Ambiguous):
+        return sorted(normal.readings)  # a set's own order differs from process to process
     return normal
 
 

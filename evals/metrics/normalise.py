@@ -238,11 +238,18 @@ def _money(value: Any, options: Options) -> Money | None:
     return _money_text(value)
 
 
+_UNIT = r"(?:year|annum|quarter|month|week|day|hour|unit|piece|user|seat|licence|license|instal?lment)s?"
+_PERIOD = re.compile(
+    rf"(?<=[\w)€$£])(?:,? (?:per|a|an|each|every) (?:[a-z]+ )?{_UNIT}| ?/ ?{_UNIT}|,? (?:annually|yearly|quarterly|monthly|weekly|daily|p\.? ?a\.?))$"
+)
+
+
 @lru_cache(maxsize=4096)
 def _money_text(value: str) -> Money | None:
     if (plain := _PLAIN_MONEY.fullmatch(value)) and (code := CURRENCIES.get(plain[1].lower())):
         return Money(Decimal(plain[2]), code)
     text = " ".join(ascii_digits(value).casefold().split()).strip(" .;,")
+    text = _PERIOD.sub("", text)  # "£45,200 per year": how often is another question than how much
     if figure := _WORD_AND_FIGURE.fullmatch(text):
         behind = f" {figure[3]}" if figure[3] else ""
         return _agreeing(_money_text(figure[1] + behind), _money_text(figure[2] + behind))
