@@ -30,6 +30,7 @@ KINDS = {
     "bare aiohttp loop": ("aiohttp", False),
     "bare SDK loop": ("sdk", False),
     "evals, lean transport": ("ours-lean", False),
+    "evals, lean, 256 in flight": ("ours-lean", False),
     "evals, official SDK": ("ours-sdk", False),
     "bare SDK loop, 60 chunks": ("sdk", True),
     "evals, official SDK, 60 chunks": ("ours-sdk", True),
@@ -75,8 +76,9 @@ def ours(n: int, url: str, transport: str, stream: bool) -> dict[str, float]:
     model = {"_target_": "evals.models.openai.OpenAI", "name": "m", "id": "m", "base_url": url, "key_env": "BENCH_KEY"}
     model |= {"location": "remote", "price": price, "transport": transport}
     plain = {"task": {"name": "tiny", "path": f"docs{n}.jsonl"}, "model": model, "stream": stream}
-    command.run(validated("run", {**plain, "concurrency": IN_FLIGHT, "resume": False}), progress=False)
-    return found
+    in_flight = int(os.environ.get("BENCH_IN_FLIGHT", IN_FLIGHT))
+    done = command.run(validated("run", {**plain, "concurrency": in_flight, "resume": False}), progress=False)
+    return {**found, "record": (done.folder / "records.jsonl").stat().st_size / n}
 
 
 async def bare(n: int, url: str, kind: str, stream: bool) -> None:
@@ -138,17 +140,18 @@ def child(kind: str, n: int, url: str, stream: bool) -> None:
     print(json.dumps(spent(began)))
 
 
-def measured(kind: str, n: int, stream: bool, server: Any, folder: Path) -> dict[str, float]:
+def measured(kind: str, n: int, stream: bool, server: Any, folder: Path, in_flight: int) -> dict[str, float]:
     """Run a cell against the server, fresh."""
     server.reset(latency_ms=LATENCY_MS, reply=ANSWER, lean=True, chunks=CHUNKS if stream else 8, **_spread(stream))
     words = [sys.executable, __file__, "--child", kind, str(n), server.openai_url, str(int(stream))]
     env = {**os.environ, "EVALS_RESULTS": str(folder / "results"), "EVALS_CACHE": str(folder / "cache")}
+    env["BENCH_IN_FLIGHT"] = str(in_flight)
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=True)
     log = server.log(documents=False)
     assert log["totals"]["good"] == n, log["totals"]
-    ideal = n * LATENCY_MS / 1000 / IN_FLIGHT
+    ideal = n * LATENCY_MS / 1000 / in_flight
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "span": log["span_s"] / ideal, "server_ms": log["service_ms"]["p50"]}
+    return {**found, "span": log["span_s"] / ideal, "span_s": log["span_s"], "server_ms": log["service_ms"]["p50"]}
 
 
 def _spread(stream: bool) -> dict[str, float]:
@@ -167,15 +170,19 @@ def main(n: int = 4000, rounds: int = 3) -> None:
             prepare(folder, size)
         for _ in range(rounds):
             for label, (kind, stream) in KINDS.items():
-                few, many = (measured(kind, size, stream, server, folder) for size in (small, n))
+                in_flight = 256 if "256" in label else IN_FLIGHT
+                few, many = (measured(kind, size, stream, server, folder, in_flight) for size in (small, n))
                 cells[label].append({**many, "ms": 1000 * (many["cpu"] - few["cpu"]) / (n - small)})
     print(f"n = {n:,}, {IN_FLIGHT} in flight, {LATENCY_MS} ms, medians of {rounds} rounds")
-    print(f"{'':32} {'span / ideal':>12} {'CPU ms a sample':>16} {'peak MB':>8} {'server p50 ms':>14}")
+    print(f"{'':32} {'span / ideal':>12} {'span s':>8} {'CPU ms a sample':>16} {'peak MB':>8} {'server p50 ms':>14}")
     middle = {
         label: {key: statistics.median(c[key] for c in found) for key in found[0]} for label, found in cells.items()
     }
     for label, cell in middle.items():
-        print(f"{label:32} {cell['span']:12.2f} {cell['ms']:16.3f} {cell['mb']:8.0f} {cell['server_ms']:14.1f}")
+        figures = (
+            f"{cell['span']:12.2f} {cell['span_s']:8.2f} {cell['ms']:16.3f} {cell['mb']:8.0f} {cell['server_ms']:14.1f}"
+        )
+        print(f"{label:32} {figures}")
     for ours_, bare_ in (
         ("evals, official SDK", "bare SDK loop"),
         ("evals, official SDK, 60 chunks", "bare SDK loop, 60 chunks"),
@@ -183,6 +190,7 @@ def main(n: int = 4000, rounds: int = 3) -> None:
         ratios = [a["ms"] / b["ms"] for a, b in zip(cells[ours_], cells[bare_], strict=True)]
         print(f"CPU of {ours_} / {bare_}: {statistics.median(ratios):.2f} (target at most 1.15)")
     lean = middle["evals, lean transport"]
+    print(f"records: {lean['record']:.0f} bytes a sample (target at most 1,024); peak memory (target 120 MB)")
     print(f"lean transport: span {lean['span']:.2f} (target 1.10), CPU {lean['ms']:.3f} ms (target 0.5)")
 
 
