@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from evals import catalog
+from evals.commands.settings_compare import CompareSettings, HistorySettings
 from evals.errors import ConfigError
 
 FORBID = {"extra": "forbid"}
@@ -132,6 +133,8 @@ class TasksSettings:
 COMMANDS: dict[str, type] = {
     "run": RunSettings,
     "score": ScoreSettings,
+    "compare": CompareSettings,
+    "history": HistorySettings,
     "models": ModelsSettings,
     "tasks": TasksSettings,
 }

@@ -1,0 +1,384 @@
+"""Two runs over the same documents, joined and tested: what regressed, what improved, and what cannot be told.
+
+The unit is the document: repeats are averaged inside one first, documents of one group are drawn together. Every
+figure is paired; p values are adjusted by Holm over everything that one comparison tests. Verdicts, in this order:
+equivalent (the whole interval lies within the margin), regressed or improved (Holm's p under 5 %), inconclusive.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evals.analysis import paired
+from evals.analysis.baseline import NUMERIC, Side, served
+from evals.analysis.paired import Tested
+from evals.errors import INFRASTRUCTURE, DataError
+from evals.stats import Array, holm, minimum_detectable_difference, sample_size
+
+SAME = ("dataset", "schema", "prompt", "scorer")
+"""What must be equal unless the user allows otherwise."""
+SHARES = ("exact", "exact_strict", "schema_valid", "parse_strict", "parse_lenient", "failed")
+RATIOS = ("f1", "f1_strict", "hallucination_rate")
+TIMES = {"p50_s": 0.5, "p95_s": 0.95}
+LOWER_IS_BETTER = frozenset({"hallucination_rate", "failed", "cost", *TIMES})
+METRICS = ("f1", "f1_strict", "exact", "schema_valid", "hallucination_rate", "failed", "cost", "p50_s", "p95_s")
+"""Compared unless told otherwise."""
+KNOWN = (*RATIOS, *SHARES, "cost", *TIMES)
+SLICED = ("f1", "exact")
+"""Compared inside every slice: each more test makes all of them less sharp."""
+ALPHA = 0.05
+SMALL_N_FOR_P95 = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Both sides cut to the documents they share, a row a document in one order."""
+
+    a: pd.DataFrame
+    b: pd.DataFrame
+    leaves_a: pd.DataFrame
+    """(sample, path) -> counts of the five outcomes."""
+    leaves_b: pd.DataFrame
+    only_baseline: int
+    only_candidate: int
+    repeats: int
+
+    @property
+    def groups(self) -> Array | None:
+        """Cluster labels, `None` where no document stands in a group."""
+        named = self.a["group"]
+        return None if named.isna().all() else named.fillna(self.a.index.to_series()).to_numpy()
+
+
+def unlike(a: Side, b: Side) -> dict[str, str]:
+    """What should be equal and is not: name -> both values in words. What neither side tells is not known to differ."""
+    if a.about["task"] != b.about["task"]:
+        raise DataError(f"{a.where} is of task {a.about['task']}, {b.where} of {b.about['task']}")
+    found = {}
+    for name in SAME:
+        left, right = (s.about["dataset"] if name == "dataset" else s.about["hashes"].get(name) for s in (a, b))
+        if left != right:
+            found[name] = f"{name} differs (baseline {left or 'not recorded'}, {b.option} {right or 'not recorded'})"
+    return found
+
+
+def conditions(a: Side, b: Side) -> list[str]:
+    """Why latencies (and the cost of own machines, which is made of them) cannot be compared."""
+    found = []
+    names = ["load", "processing", *(["machine"] if a.about["location"] == b.about["location"] == "own" else [])]
+    for name in names:
+        left, right = (_condition(side.about.get(name)) for side in (a, b))
+        if left and right and left != right:
+            found.append(f"{name}: {left} against {right}")
+    return found
+
+
+def _condition(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        return f"{value.get('cpu')}, {value.get('cores')} cores" if "cpu" in value else None
+    return None if value is None else str(value)
+
+
+def check(a: Side, b: Side, allow: Sequence[str]) -> list[str]:
+    """Refuse what is unlike and not allowed (`DataError`); what is allowed comes back in words, to be said."""
+    found = unlike(a, b)
+    if refused := [name for name in found if name not in allow]:
+        told = "; ".join(found[name] for name in refused)
+        raise DataError(f"not compared: {told}; allow=[{','.join(refused)}] compares them all the same, and says so")
+    return [f"compared although {text}" for text in found.values()]
+
+
+# Joining ------------------------------------------------------------------------------------------------------
+
+
+def join(a: Side, b: Side) -> Pair:
+    """Inner join on (dataset, sample, repeat); raises `DataError` where nothing is shared."""
+    keys = ["sample_id", "repeat"]
+    left, right = (side.rows.set_index(keys) for side in (a, b))
+    shared = left.index.intersection(right.index)
+    if not len(shared):
+        raise DataError(f"{a.where} and {b.where} share no document")
+    names = shared.get_level_values("sample_id")
+    pair = [_documents(side.loc[shared]) for side in (left, right)]
+    return Pair(
+        a=pair[0],
+        b=pair[1],
+        leaves_a=_leaves(a.fields, shared),
+        leaves_b=_leaves(b.fields, shared),
+        only_baseline=a.rows["sample_id"].nunique() - names.nunique(),
+        only_candidate=b.rows["sample_id"].nunique() - names.nunique(),
+        repeats=int(pd.Series(names).value_counts().max()),
+    )
+
+
+def _documents(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a document: repeats averaged; latency only of answers that were not served from the cache."""
+    rows = rows.assign(
+        latency_s=rows["latency_s"].where(~rows["cached"].astype(bool)),
+        failed=rows["failed"].astype(np.float64),
+        infra=rows["error"].isin(INFRASTRUCTURE).astype(np.float64),
+    )
+    numbers = [name for name in NUMERIC if name in rows.columns]
+    by_sample = rows.groupby(level="sample_id", sort=True)
+    means = by_sample[[*numbers, "failed", "infra"]].mean()
+    means["notional_usd"] = by_sample["notional_usd"].agg(lambda part: part.mean(skipna=False))
+    return means.join(by_sample[["slice", "group"]].first())
+
+
+def _leaves(fields: pd.DataFrame, shared: pd.MultiIndex) -> pd.DataFrame:
+    kept = fields[pd.MultiIndex.from_frame(fields[["sample_id", "repeat"]].astype({"repeat": float})).isin(shared)]
+    outcomes = ["tp", "wrong", "miss", "hall", "tn"]
+    if kept.empty:
+        empty = pd.MultiIndex.from_arrays([[], []], names=["sample_id", "path"])
+        return pd.DataFrame(columns=outcomes, index=empty, dtype=np.float64)
+    counts = pd.crosstab([kept["sample_id"], kept["path"]], kept["outcome"]).reindex(columns=outcomes, fill_value=0)
+    asked = pd.Series(shared.get_level_values("sample_id")).value_counts()
+    return counts.div(asked.reindex(counts.index.get_level_values("sample_id")).to_numpy(), axis=0)
+
+
+# Testing ------------------------------------------------------------------------------------------------------
+
+
+def tested(pair: Pair, metric: str, where: "pd.Series[bool] | None" = None) -> Tested | str:
+    """One metric over the shared documents (of a slice); a word instead where it was not measured."""
+    keep = np.ones(len(pair.a), dtype=bool) if where is None else where.to_numpy()
+    a, b = pair.a[keep], pair.b[keep]
+    groups = None if pair.groups is None else pair.groups[keep]
+    if metric in RATIOS:
+        (num_a, den_a), (num_b, den_b) = _ratio(a, metric), _ratio(b, metric)
+        return paired.ratio(num_a, den_a, num_b, den_b, groups) or "no document has anything to count"
+    column = "notional_usd" if metric == "cost" else "latency_s" if metric in TIMES else metric
+    left, right = _array(a[column]), _array(b[column])
+    if metric in SHARES:
+        return paired.share(np.nan_to_num(left), np.nan_to_num(right), groups)
+    known = ~np.isnan(left) & ~np.isnan(right)
+    if not known.any():
+        return "not measured"
+    cut = None if groups is None else groups[known]
+    if metric in TIMES:
+        return paired.percentile(left[known], right[known], TIMES[metric], cut)
+    if not known.all():
+        return f"{int((~known).sum())} documents have no known cost"
+    return paired.relative_mean(left * 1000, right * 1000, groups)
+
+
+def _ratio(frame: pd.DataFrame, metric: str) -> tuple[Array, Array]:
+    if metric == "hallucination_rate":
+        return _array(frame["hall"]), _array(frame["hall"] + frame["tn"])
+    prefix = "strict_" if metric == "f1_strict" else ""
+    tp, wrong, miss, hall = (_array(frame[f"{prefix}{name}"]) for name in ("tp", "wrong", "miss", "hall"))
+    return 2 * tp, 2 * tp + 2 * wrong + miss + hall
+
+
+def _array(column: "pd.Series[Any]") -> Array:
+    return column.to_numpy(np.float64)
+
+
+def findings(
+    pair: Pair, metrics: Sequence[str], by: Sequence[str], latency: Sequence[str], cost: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """A row a metric, slice and field. `latency` and `cost`: why they are refused, where they are."""
+    for metric in metrics:
+        refused = latency if metric in TIMES else cost if metric == "cost" else ()
+        yield _row(metric, tested(pair, metric), refused=refused)
+    if "slice" in by:
+        for name in sorted(pair.a["slice"].dropna().unique(), reverse=True):
+            for metric in [m for m in metrics if m in SLICED]:
+                yield _row(metric, tested(pair, metric, pair.a["slice"] == name), slice=name)
+    if "field" in by:
+        paths = dict.fromkeys(
+            [*pair.leaves_a.index.get_level_values("path"), *pair.leaves_b.index.get_level_values("path")]
+        )
+        for path in paths:
+            yield _row("f1", _field(pair, path), field=path)
+
+
+def _field(pair: Pair, path: str) -> Tested | str:
+    """Micro F1 of one field, over the documents in which either side has something to count."""
+    sides = []
+    for leaves in (pair.leaves_a, pair.leaves_b):
+        here = leaves.index.get_level_values("path") == path
+        sides.append(leaves[here].droplevel("path").reindex(pair.a.index, fill_value=0.0))
+    (num_a, den_a), (num_b, den_b) = (_ratio(side, "f1") for side in sides)
+    keep = (den_a + den_b) > 0
+    groups = None if pair.groups is None else pair.groups[keep]
+    return paired.ratio(num_a[keep], den_a[keep], num_b[keep], den_b[keep], groups) or "nothing to count"
+
+
+def _row(
+    metric: str, found: Tested | str, *, slice: str | None = None, field: str | None = None, refused: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A finding as plain data; without p where it is refused or was not measured."""
+    row: dict[str, Any] = {"metric": metric, "slice": slice, "field": field}
+    if isinstance(found, str):
+        return row | dict.fromkeys(VALUES) | {"n": 0, "verdict": "not measured", "note": found}
+    row |= {"baseline": found.baseline, "candidate": found.own.value}
+    row |= {"candidate_low": found.own.low, "candidate_high": found.own.high}
+    told = {"n": found.difference.n, "sd": found.sd, "test": found.test, "note": found.note}
+    if refused:
+        told |= {"sd": math.nan, "verdict": "refused", "note": f"unlike conditions ({'; '.join(refused)})"}
+        return row | dict.fromkeys(VALUES[4:]) | told
+    if metric == "p95_s" and found.difference.n < SMALL_N_FOR_P95 and not found.note:
+        told["note"] = f"n too small for p95 (under {SMALL_N_FOR_P95})"
+    row |= {"difference": found.difference.value, "low": found.difference.low, "high": found.difference.high}
+    row |= {"relative": found.relative.value, "relative_low": found.relative.low, "relative_high": found.relative.high}
+    return row | {"p": found.p} | told
+
+
+VALUES = (
+    *("baseline", "candidate", "candidate_low", "candidate_high", "difference", "low", "high"),
+    *("relative", "relative_low", "relative_high", "p", "sd", "test"),
+)
+
+
+# Judging ------------------------------------------------------------------------------------------------------
+
+
+def judge(rows: list[dict[str, Any]], *, margin: float, relative_margin: float) -> list[dict[str, Any]]:
+    """The rows with Holm's p over all of them, what they can detect, and a verdict. Quality margins are absolute, those
+    of cost and latency shares of the baseline."""
+    adjusted = holm([math.nan if row.get("p") is None else row["p"] for row in rows])
+    tests = sum(not math.isnan(p) for p in adjusted)
+    for row, p in zip(rows, adjusted, strict=True):
+        row["p_holm"] = p
+        row["margin"] = relative_margin if _is_relative(row["metric"]) else margin
+        sd, n = row["sd"], row["n"]
+        known = sd is not None and not math.isnan(sd) and n > 1
+        row["detectable"] = minimum_detectable_difference(sd, n) if known else None
+        row["needed"] = None
+        row.setdefault("verdict", _verdict(row))
+        if row["verdict"] == "inconclusive":
+            row["needed"] = _needed(row, tests) if known else None
+    return rows
+
+
+def _is_relative(metric: str) -> bool:
+    return metric == "cost" or metric in TIMES
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    names = ("relative_low", "relative_high") if _is_relative(row["metric"]) else ("low", "high")
+    low, high = (row[name] for name in names)
+    if low > -row["margin"] and high < row["margin"]:
+        return "equivalent"
+    if row["p_holm"] < ALPHA and row["difference"]:
+        better = (row["difference"] > 0) != (row["metric"] in LOWER_IS_BETTER)
+        return "improved" if better else "regressed"
+    return "inconclusive"
+
+
+def _needed(row: Mapping[str, Any], tests: int) -> int | None:
+    """Documents that show the difference seen, or one of the margin where less was seen (power .8); where so many are
+    there already, what Holm's strictest step needs."""
+    scale = abs(row["baseline"]) if _is_relative(row["metric"]) else 1.0
+    size = max(abs(row["difference"]), row["margin"] * scale)
+    if row["sd"] == 0:
+        return paired.unchanged_needed(row["margin"])
+    if not size > 0:
+        return None
+    found = sample_size(row["sd"], size)
+    return found if found > row["n"] else max(sample_size(row["sd"], size, alpha=ALPHA / tests), row["n"] + 1)
+
+
+def overall(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One word for a candidate: of the quality of the whole; regressed where any of it did, else as the first metric."""
+    quality = [row for row in rows if not row["slice"] and not row["field"] and not _is_relative(row["metric"])]
+    words = [row["verdict"] for row in quality]
+    for word in ("regressed", "improved"):
+        if word in words:
+            return word
+    return next((word for word in words if word != "not measured"), "inconclusive")
+
+
+# Documents ----------------------------------------------------------------------------------------------------
+
+
+def broken_and_fixed(pair: Pair) -> tuple[list[str], list[str]]:
+    """Documents that were wholly right (in every repeat) and no longer are, and the other way round."""
+    before, after = pair.a["exact"] == 1, pair.b["exact"] == 1
+    return list(pair.a.index[before & ~after]), list(pair.a.index[~before & after])
+
+
+def field_diff(a: Side, b: Side, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """For each document the leaves whose outcome changed: path, both outcomes, gold and both answers where known."""
+    wanted = set(names)
+    sides = [_by_document(side.fields[side.fields["sample_id"].isin(wanted)]) for side in (a, b)]
+    return {name: list(_changed(sides[0].get(name, {}), sides[1].get(name, {}))) for name in names}
+
+
+Leaf = Mapping[Any, Any]
+
+
+def _by_document(fields: pd.DataFrame) -> dict[str, dict[str, list[Leaf]]]:
+    found: dict[str, dict[str, list[Leaf]]] = {}
+    first = fields.sort_values("repeat", kind="stable").drop_duplicates(["sample_id"])[["sample_id", "repeat"]]
+    for row in fields.merge(first, on=["sample_id", "repeat"]).to_dict("records"):
+        found.setdefault(row["sample_id"], {}).setdefault(row["path"], []).append(row)
+    return found
+
+
+def _changed(left: Mapping[str, list[Leaf]], right: Mapping[str, list[Leaf]]) -> Iterator[dict[str, Any]]:
+    for path in dict.fromkeys([*left, *right]):
+        for before, after in _matched(left.get(path, []), right.get(path, [])):
+            if (before or {}).get("outcome") == (after or {}).get("outcome"):
+                continue
+            yield {
+                "path": path,
+                "baseline": before["outcome"] if before else None,
+                "candidate": after["outcome"] if after else None,
+                "gold": _first(before, after, "gold"),
+                "baseline_answer": _first(before, None, "answer"),
+                "candidate_answer": _first(after, None, "answer"),
+            }
+
+
+def _matched(left: list[Leaf], right: list[Leaf]) -> Iterator[tuple[Leaf | None, Leaf | None]]:
+    """Leaves of one path side by side: those that gold sets in gold's order, then those that only answers set."""
+    parts = [
+        [[x for x in side if (x["outcome"] in ("hall", "tn")) == free] for side in (left, right)]
+        for free in (False, True)
+    ]
+    for a, b in parts:
+        if all(leaf.get("gold") is not None for leaf in (*a, *b)):  # both sides know it, so in whatever order they are
+            a, b = (sorted(side, key=lambda leaf: str(leaf["gold"])) for side in (a, b))
+        for i in range(max(len(a), len(b))):
+            yield (a[i] if i < len(a) else None), (b[i] if i < len(b) else None)
+
+
+def _first(one: Leaf | None, other: Leaf | None, key: str) -> Any:
+    for leaf in (one, other):
+        if leaf is not None and leaf.get(key) is not None and leaf[key] == leaf[key]:
+            return leaf[key]
+    return None
+
+
+def served_change(a: Side, b: Side) -> list[str]:
+    """Another model id or fingerprint behind one name, in words."""
+    if a.about["model"] != b.about["model"]:
+        return []
+    before, after = served(a.rows), served(b.rows)
+    return [
+        f"{b.about['model']}: the {name.replace('_', ' ')} changed from {', '.join(before[name])} to {', '.join(after[name])}"
+        for name in before
+        if before[name] and after.get(name) and list(before[name]) != list(after[name])
+    ]
+
+
+def without_infrastructure(pair: Pair) -> list[str]:
+    """The difference in F1 with the documents left out that failed on the way, in words; nothing where none did."""
+    spoilt = (pair.a["infra"] > 0) | (pair.b["infra"] > 0)
+    if not spoilt.any():
+        return []
+    found = tested(pair, "f1", ~spoilt)
+    said = "nothing is left" if isinstance(found, str) else _signed(found)
+    return [
+        f"{int(spoilt.sum())} documents failed on the way and count as zero; without them the f1 difference is {said}"
+    ]
+
+
+def _signed(found: Tested) -> str:
+    return f"{found.difference.value:+.3f} [{found.difference.low:+.3f}, {found.difference.high:+.3f}]"
