@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from evals.analysis import paired
-from evals.analysis.baseline import NUMERIC, Side, served
+from evals.analysis.baseline import NUMERIC, Side
 from evals.analysis.paired import Tested
 from evals.errors import INFRASTRUCTURE, DataError
 from evals.stats import Array, holm, minimum_detectable_difference, sample_size
@@ -102,6 +102,7 @@ def join(a: Side, b: Side) -> Pair:
     shared = left.index.intersection(right.index)
     if not len(shared):
         raise DataError(f"{a.where} and {b.where} share no document")
+    shared = pd.MultiIndex.from_tuples(list(shared), names=keys)
     names = shared.get_level_values("sample_id")
     pair = [_documents(side.loc[shared]) for side in (left, right)]
     return Pair(
@@ -241,19 +242,24 @@ VALUES = (
 def judge(rows: list[dict[str, Any]], *, margin: float, relative_margin: float) -> list[dict[str, Any]]:
     """The rows with Holm's p over all of them, what they can detect, and a verdict. Quality margins are absolute, those
     of cost and latency shares of the baseline."""
-    adjusted = holm([math.nan if row.get("p") is None else row["p"] for row in rows])
-    tests = sum(not math.isnan(p) for p in adjusted)
+    adjusted = holm([row["p"] if is_tested(row) else math.nan for row in rows])
+    tests = max(1, sum(not math.isnan(p) for p in adjusted))
     for row, p in zip(rows, adjusted, strict=True):
-        row["p_holm"] = p
+        row["p_holm"] = 1.0 if row.get("note") == paired.SAME_ANSWERS else p
         row["margin"] = relative_margin if _is_relative(row["metric"]) else margin
         sd, n = row["sd"], row["n"]
         known = sd is not None and not math.isnan(sd) and n > 1
         row["detectable"] = minimum_detectable_difference(sd, n) if known else None
         row["needed"] = None
-        row.setdefault("verdict", _verdict(row))
+        row["verdict"] = row.get("verdict") or _verdict(row)
         if row["verdict"] == "inconclusive":
             row["needed"] = _needed(row, tests) if known else None
     return rows
+
+
+def is_tested(row: Mapping[str, Any]) -> bool:
+    """Where no document differs p can only be 1: such a test takes nothing from the others (Tarone 1990)."""
+    return row.get("p") is not None and row["note"] != paired.SAME_ANSWERS
 
 
 def _is_relative(metric: str) -> bool:
@@ -292,80 +298,6 @@ def overall(rows: Sequence[Mapping[str, Any]]) -> str:
         if word in words:
             return word
     return next((word for word in words if word != "not measured"), "inconclusive")
-
-
-# Documents ----------------------------------------------------------------------------------------------------
-
-
-def broken_and_fixed(pair: Pair) -> tuple[list[str], list[str]]:
-    """Documents that were wholly right (in every repeat) and no longer are, and the other way round."""
-    before, after = pair.a["exact"] == 1, pair.b["exact"] == 1
-    return list(pair.a.index[before & ~after]), list(pair.a.index[~before & after])
-
-
-def field_diff(a: Side, b: Side, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """For each document the leaves whose outcome changed: path, both outcomes, gold and both answers where known."""
-    wanted = set(names)
-    sides = [_by_document(side.fields[side.fields["sample_id"].isin(wanted)]) for side in (a, b)]
-    return {name: list(_changed(sides[0].get(name, {}), sides[1].get(name, {}))) for name in names}
-
-
-Leaf = Mapping[Any, Any]
-
-
-def _by_document(fields: pd.DataFrame) -> dict[str, dict[str, list[Leaf]]]:
-    found: dict[str, dict[str, list[Leaf]]] = {}
-    first = fields.sort_values("repeat", kind="stable").drop_duplicates(["sample_id"])[["sample_id", "repeat"]]
-    for row in fields.merge(first, on=["sample_id", "repeat"]).to_dict("records"):
-        found.setdefault(row["sample_id"], {}).setdefault(row["path"], []).append(row)
-    return found
-
-
-def _changed(left: Mapping[str, list[Leaf]], right: Mapping[str, list[Leaf]]) -> Iterator[dict[str, Any]]:
-    for path in dict.fromkeys([*left, *right]):
-        for before, after in _matched(left.get(path, []), right.get(path, [])):
-            if (before or {}).get("outcome") == (after or {}).get("outcome"):
-                continue
-            yield {
-                "path": path,
-                "baseline": before["outcome"] if before else None,
-                "candidate": after["outcome"] if after else None,
-                "gold": _first(before, after, "gold"),
-                "baseline_answer": _first(before, None, "answer"),
-                "candidate_answer": _first(after, None, "answer"),
-            }
-
-
-def _matched(left: list[Leaf], right: list[Leaf]) -> Iterator[tuple[Leaf | None, Leaf | None]]:
-    """Leaves of one path side by side: those that gold sets in gold's order, then those that only answers set."""
-    parts = [
-        [[x for x in side if (x["outcome"] in ("hall", "tn")) == free] for side in (left, right)]
-        for free in (False, True)
-    ]
-    for a, b in parts:
-        if all(leaf.get("gold") is not None for leaf in (*a, *b)):  # both sides know it, so in whatever order they are
-            a, b = (sorted(side, key=lambda leaf: str(leaf["gold"])) for side in (a, b))
-        for i in range(max(len(a), len(b))):
-            yield (a[i] if i < len(a) else None), (b[i] if i < len(b) else None)
-
-
-def _first(one: Leaf | None, other: Leaf | None, key: str) -> Any:
-    for leaf in (one, other):
-        if leaf is not None and leaf.get(key) is not None and leaf[key] == leaf[key]:
-            return leaf[key]
-    return None
-
-
-def served_change(a: Side, b: Side) -> list[str]:
-    """Another model id or fingerprint behind one name, in words."""
-    if a.about["model"] != b.about["model"]:
-        return []
-    before, after = served(a.rows), served(b.rows)
-    return [
-        f"{b.about['model']}: the {name.replace('_', ' ')} changed from {', '.join(before[name])} to {', '.join(after[name])}"
-        for name in before
-        if before[name] and after.get(name) and list(before[name]) != list(after[name])
-    ]
 
 
 def without_infrastructure(pair: Pair) -> list[str]:

@@ -27,8 +27,10 @@ from evals.stats import (
     ratio_bootstrap,
     wilson,
 )
+from evals.stats.draws import totals
 
 LEVEL = 0.95
+SAME_ANSWERS = "no document differs"
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
@@ -61,6 +63,8 @@ def share(a: Array, b: Array, groups: Array | None = None) -> Tested:
     if groups is not None or not whole:
         return replace(mean(a, b, groups), own=own)
     lost, won = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
+    if not lost and not won:
+        return Tested(baseline=float(a.mean()), own=own, difference=unchanged(n), p=1.0, sd=0.0, note=SAME_ANSWERS)
     p12, p21 = (lost + 1) / (n + 2), (won + 1) / (n + 2)
     half = float(special.ndtri(0.5 + LEVEL / 2)) * math.sqrt((p12 + p21 - (p21 - p12) ** 2) / (n + 2))
     value = (won - lost) / n
@@ -72,7 +76,6 @@ def share(a: Array, b: Array, groups: Array | None = None) -> Tested:
         p=mcnemar_exact(lost, won),
         sd=float((b - a).std(ddof=1)) if n > 1 else math.nan,
         test="McNemar, exact",
-        note=None if lost or won else "no document differs",
     )
 
 
@@ -81,7 +84,7 @@ def mean(a: Array, b: Array, groups: Array | None = None) -> Tested:
     found = Tested(baseline=float(a.mean()), own=mean_t(b), difference=paired_difference(a, b, groups=groups))
     if len(a) and bool((a == b).all()):
         scale = max(float(np.abs(a).max()), float(np.abs(b).max()))
-        return replace(found, difference=unchanged(len(a), scale), p=1.0, sd=0.0, note="no document differs")
+        return replace(found, difference=unchanged(len(a), scale), p=1.0, sd=0.0, note=SAME_ANSWERS)
     p, sd = _t(found.difference, len(a), groups)
     return replace(found, p=p, sd=sd, test="paired t" if groups is None else "paired t, clustered")
 
@@ -117,7 +120,7 @@ def ratio(num_a: Array, den_a: Array, num_b: Array, den_b: Array, groups: Array 
         difference=paired_ratio_difference(num_a, den_a, num_b, den_b, groups=groups),
     )
     if bool((num_a == num_b).all() and (den_a == den_b).all()):
-        return replace(found, difference=unchanged(n), p=1.0, sd=0.0, note="no document differs")
+        return replace(found, difference=unchanged(n), p=1.0, sd=0.0, note=SAME_ANSWERS)
     p, sd = _t(paired_difference(_linear(num_a, den_a), _linear(num_b, den_b), groups=groups), n, groups)
     return replace(found, p=p, sd=sd, test="paired bootstrap, p by delta method")
 
@@ -137,7 +140,7 @@ def percentile(
     found = Tested(baseline=float(np.quantile(a, q)), own=quantile(b, q), difference=NOTHING)
     value = found.own.value - found.baseline
     if bool((a == b).all()):
-        return replace(found, difference=Estimate(0.0, math.nan, math.nan, len(a)), p=1.0, note="no document differs")
+        return replace(found, difference=Estimate(0.0, math.nan, math.nan, len(a)), p=1.0, note=SAME_ANSWERS)
     if len(a) < LEAST_FOR_BOOTSTRAP:
         return replace(found, difference=Estimate(value, math.nan, math.nan, len(a)), note="n too small")
     drawn = paired_draws([Axis(values=np.stack([a, b]), q=q)], groups=groups, draws=draws, seed=seed)
@@ -172,10 +175,8 @@ def unchanged_needed(margin: float, *, level: float = LEVEL) -> int:
 
 
 def _sums(numerator: Array, denominator: Array, groups: Array | None) -> tuple[Array, Array]:
-    if groups is None:
-        return numerator, denominator
-    labels, codes = np.unique(groups, return_inverse=True)
-    return np.bincount(codes, numerator, len(labels)), np.bincount(codes, denominator, len(labels))
+    sums = totals(np.stack([numerator, denominator], axis=1), groups)
+    return sums[:, 0], sums[:, 1]
 
 
 def _t(difference: Estimate, n: int, groups: Array | None) -> tuple[float, float]:

@@ -91,7 +91,7 @@ def _known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
 def _sides(settings: CompareSettings) -> tuple[list[Any], Any]:
     from evals.analysis.baseline import find, read_side, reference_path
 
-    candidates = [read_side(find(word)) for word in words(settings.candidate or [])]
+    candidates = [read_side(path) for path in dict.fromkeys(map(find, words(settings.candidate or [])))]
     if settings.baseline is not None:
         return candidates, read_side(find(settings.baseline))
     path = reference_path(str(candidates[0].about["task"]))
@@ -104,6 +104,7 @@ def _sides(settings: CompareSettings) -> tuple[list[Any], Any]:
 
 def _against(baseline: Any, side: Any, settings: CompareSettings, metrics: Sequence[str]) -> dict[str, Any]:
     """One candidate: its rows (not judged yet), its documents, and what must be said of it."""
+    from evals.analysis import changes
     from evals.analysis import compare as analysis
 
     told = analysis.check(baseline, side, settings.allow)
@@ -114,16 +115,16 @@ def _against(baseline: Any, side: Any, settings: CompareSettings, metrics: Seque
         unlike = []
     own = "own" in (baseline.about["location"], side.about["location"])
     rows = list(analysis.findings(pair, metrics, settings.by, unlike, unlike if own else []))
-    broken, fixed = analysis.broken_and_fixed(pair)
+    broken, fixed = changes.broken_and_fixed(pair)
     return {
         "option": side.option,
         "run": side.where,
         "n": len(pair.a),
         "told": told,
-        "notes": [*_notes(baseline, side, pair), *analysis.served_change(baseline, side)],
+        "notes": [*_notes(baseline, side, pair), *changes.served_change(baseline, side)],
         "newly_broken": broken,
         "newly_fixed": fixed,
-        "documents": analysis.field_diff(baseline, side, [*broken, *fixed]),
+        "documents": changes.field_diff(baseline, side, [*broken, *fixed]),
         "rows": rows,
     }
 
@@ -179,7 +180,7 @@ def _result(
         "newly_fixed": list(dict.fromkeys(name for part in parts for name in part["newly_fixed"])),
         "gates": judged,
         "candidates": parts,
-        "tests": sum(row["p_holm"] == row["p_holm"] for row in metrics),
+        "tests": sum(analysis.is_tested(row) for row in metrics),
         "infrastructure": [
             f"{name}: {100 * share:.1f} % of the answers failed for reasons that are not the model's"
             for name, share in spoilt.items()

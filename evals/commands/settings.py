@@ -163,7 +163,19 @@ def unknown_key(word: str, key: str) -> str:
     group = key.split(".")[0]
     if "." in key and group in names:
         names = {f"{group}.{inner}" for path in catalog.options(group).values() for inner in catalog.load_yaml(path)}
+        names |= _nested(word, group)
     return f"{key} is not known{catalog.nearest(key, names)}"
+
+
+def _nested(word: str, group: str) -> set[str]:
+    """Every key below one that the command's own YAML spells out, such as `gate.f1.min`."""
+    root = catalog.load_yaml(catalog.shipped() / "configs" / f"{word}.yaml").get(group)
+    parts = root.items() if isinstance(root, Mapping) else ()
+    return {
+        f"{group}.{key}{inner}"
+        for key, value in parts
+        for inner in ([f".{name}" for name in value] if isinstance(value, Mapping) else [""])
+    }
 
 
 def _machine(machine: Mapping[str, Any]) -> None:

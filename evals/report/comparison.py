@@ -7,7 +7,7 @@ from typing import Any
 from evals.report import console
 
 RELATIVE = ("cost", "p50_s", "p95_s")
-COLUMNS = ("baseline", "candidate", "difference [95 %]", "n", "p", "p Holm", "detectable", "verdict")
+COLUMNS = ("baseline", "candidate", "difference [95 %]", "n", "p (Holm)", "detectable", "verdict")
 
 
 def text(result: Mapping[str, Any]) -> str:
@@ -47,7 +47,6 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         figure(row["metric"], row["candidate"]),
         difference(row),
         str(row["n"] or "-"),
-        p_value(row.get("p")),
         p_value(row["p_holm"]),
         detectable(row),
         verdict(row),
@@ -67,12 +66,15 @@ def difference(row: Mapping[str, Any]) -> str:
     """With its interval; of cost and latency as a share of the baseline."""
     relative = row["metric"] in RELATIVE and row.get("relative") is not None and not math.isnan(row["relative"])
     names = ("relative", "relative_low", "relative_high") if relative else ("difference", "low", "high")
-    value, low, high = (row.get(name) for name in names)
-    if value is None or math.isnan(value):
+    value, low, high = (math.nan if row.get(name) is None else float(row[name]) for name in names)
+    if math.isnan(value):
         return "-"
-    shown = (lambda x: f"{100 * x:+.1f}") if relative else (lambda x: f"{x:+.3f}")
-    known = low is not None and high is not None and not (math.isnan(low) or math.isnan(high))
-    return shown(value) + (" %" if relative else "") + (f" [{shown(low)}, {shown(high)}]" if known else "")
+    known = not (math.isnan(low) or math.isnan(high))
+    if relative and value > 9:
+        return f"x {value + 1:,.0f}" + (f" [{low + 1:,.0f}, {high + 1:,.0f}]" if known else "")
+    scale, digits = (100, 1) if relative else (1, 3)
+    bounds = f" [{scale * low:+.{digits}f}, {scale * high:+.{digits}f}]" if known else ""
+    return f"{scale * value:+.{digits}f}" + (" %" if relative else "") + bounds
 
 
 def p_value(p: float | None) -> str:
@@ -87,7 +89,7 @@ def detectable(row: Mapping[str, Any]) -> str:
         return "-"
     if row["metric"] not in RELATIVE:
         return f"{value:.3f}"
-    return f"{100 * value / row['baseline']:.1f} %" if row["baseline"] else "-"
+    return f"{100 * value / row['baseline']:,.1f} %" if row["baseline"] else "-"
 
 
 def verdict(row: Mapping[str, Any]) -> str:
@@ -98,7 +100,7 @@ def verdict(row: Mapping[str, Any]) -> str:
         word += f" (within {100 * row['margin']:g} %)" if relative else f" (within {row['margin']:g})"
     if row["needed"]:
         word += f", needs about {row['needed']:,} documents"
-    return f"{word}: {row['note']}" if row["note"] else word
+    return f"{word}: {row['note']}" if row["note"] and row["note"] != word else word
 
 
 def matrix(result: Mapping[str, Any]) -> str:

@@ -47,8 +47,8 @@ def _gate(gate: Mapping[str, Any]) -> ElementTree.Element:
 def _finding(row: Mapping[str, Any], *, fails: bool) -> ElementTree.Element:
     """A case: only the quality of the whole fails it, as the exit code has it."""
     case = ElementTree.Element("testcase", name=_clean(name_of(row)), classname=_clean(str(row["option"])))
-    before, after, change, n, p, p_holm, least, verdict = cells(row)
-    said = f"{before} -> {after}, {change}, n {n}, p {p}, Holm {p_holm}, detectable {least}: {verdict}"
+    before, after, change, n, p, least, verdict = cells(row)
+    said = f"{before} -> {after}, {change}, n {n}, Holm p {p}, detectable {least}: {verdict}"
     inner = row["slice"] or row["field"] or row["metric"] in ("cost", "p50_s", "p95_s")
     if fails and row["verdict"] == "regressed" and not inner:
         ElementTree.SubElement(case, "failure", message=_clean(said))
