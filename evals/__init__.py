@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evals.analysis.table import load_runs as load_runs
+    from evals.api import compare as compare
+    from evals.api import history as history
     from evals.api import results as results
     from evals.api import run as run
     from evals.api import score as score
@@ -24,6 +26,8 @@ _HOME = {
     "Sample": "evals.core",
     "Score": "evals.core",
     "UserError": "evals.errors",
+    "compare": "evals.api",
+    "history": "evals.api",
     "load_runs": "evals.analysis.table",
     "load_task": "evals.loading",
     "read_jsonl": "evals.loading",

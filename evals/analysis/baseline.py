@@ -137,6 +137,7 @@ def _read_reference(path: Path) -> Side:
     columns = ["sample_id", "repeat", "tags", "failed", "cached", *TEXT, *NUMERIC]
     rows = pd.DataFrame(documents, columns=columns)
     rows[["repeat", *NUMERIC]] = rows[["repeat", *NUMERIC]].astype(np.float64)
+    rows[list(TEXT)] = rows[list(TEXT)].astype("string")
     for name in ("task", "option", "model"):
         rows[name] = value["about"].get(name)
     return Side(where=str(path), about=value["about"], rows=rows, fields=pd.DataFrame(leaves, columns=list(FIELDS)))

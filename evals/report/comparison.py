@@ -1,11 +1,14 @@
 """A comparison on a terminal: the whole, slices and fields, gates, and the documents that broke or were mended."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evals.report import console
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What would move a terminal's cursor, or cannot be printed at all."""
 RELATIVE = ("cost", "p50_s", "p95_s")
 COLUMNS = ("baseline", "candidate", "difference [95 %]", "n", "p (Holm)", "detectable", "verdict")
 
@@ -16,7 +19,7 @@ def text(result: Mapping[str, Any]) -> str:
     if len(result["candidates"]) > 1:
         parts.append(matrix(result))
     for part in result["candidates"]:
-        parts += [_candidate(result, part), *(f"! {line}" for line in part["told"]), *part["notes"]]
+        parts += [_candidate(result, part), *(f"! {clean(line)}" for line in part["told"]), *map(clean, part["notes"])]
         parts += _documents(part, result["show"])
     parts += [_gates(result)] if result["gates"] else []
     return "\n".join([*parts, f"Holm over {result['tests']} tests; detectable: with power .8 at 5 %, one test"])
@@ -150,19 +153,24 @@ def _documents(part: Mapping[str, Any], show: int) -> list[str]:
     for key, word in (("newly_broken", "newly broken"), ("newly_fixed", "newly fixed")):
         names = part[key]
         lines.append(f"{word}: {len(names)}" + (f" (the first {show})" if len(names) > show else ""))
-        lines += [line for name in names[:show] for line in (f"  {name}", *diff_lines(part["documents"][name]))]
+        lines += [line for name in names[:show] for line in (f"  {clean(name)}", *diff_lines(part["documents"][name]))]
     return lines
 
 
 def diff_lines(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line a field whose outcome changed."""
-    return [f"    {c['path']}: {c['baseline']} -> {c['candidate']}{_answers(c)}" for c in changes]
+    return [f"    {clean(c['path'])}: {c['baseline']} -> {c['candidate']}{_answers(c)}" for c in changes]
 
 
 def _answers(change: Mapping[str, Any]) -> str:
     told = [("gold", change["gold"]), ("was", change["baseline_answer"]), ("is", change["candidate_answer"])]
     said = ", ".join(f"{name} {_short(value)}" for name, value in told if value is not None)
     return f"  ({said})" if said else ""
+
+
+def clean(text: str) -> str:
+    """Without control characters: ids and paths come from documents' files."""
+    return CONTROL.sub("\ufffd", text)
 
 
 def _short(value: Any) -> str:
