@@ -19,6 +19,7 @@ from evals.stats.draws import dominated, signs
 
 AXES = ("quality", "cost", "latency")
 DIRECTIONS = {"quality": "max", "cost": "min", "latency": "min"}
+LEAST_FOR_P95 = 200
 NO_INTERVALS = "one row a model and no documents: no intervals, and no probability of being on the frontier"
 
 
@@ -57,6 +58,8 @@ def frontier(frame: pd.DataFrame, wanted: Wanted, notes: Sequence[str] = ()) -> 
         table, estimates = _of_options(frame, wanted, notes)
     objectives = _objectives(table, wanted, notes)
     load = _load(table, objectives, wanted, notes)
+    if units and wanted.statistic == "p95" and "latency" in table and len(units.ids) < LEAST_FOR_P95:
+        notes.append(f"p95 of {len(units.ids)} documents: n too small (under {LEAST_FOR_P95}), see its interval")
     directions = [wanted.directions.get(name, DIRECTIONS[name]) for name in objectives]
     points = table[list(objectives)].to_numpy(np.float64)
     told = _told(table, objectives, directions, points, estimates, _probabilities(draws, objectives, directions))
@@ -72,6 +75,7 @@ def frontier(frame: pd.DataFrame, wanted: Wanted, notes: Sequence[str] = ()) -> 
             }
             for name, way in zip(objectives, directions, strict=True)
         ],
+        "labels": {name: _label(name, wanted, load, measured=units is not None) for name in AXES},
         "points": told,
         "hypervolume": pareto.hypervolume(points, directions, reference),
         "hypervolume_reference": dict(zip(objectives, map(float, reference), strict=True)),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from evals import catalog
 from evals.commands.settings_compare import CompareSettings, HistorySettings
+from evals.commands.settings_frontier import FrontierSettings
 from evals.errors import ConfigError
 
 FORBID = {"extra": "forbid"}
@@ -133,6 +134,7 @@ class TasksSettings:
 COMMANDS: dict[str, type] = {
     "run": RunSettings,
     "score": ScoreSettings,
+    "frontier": FrontierSettings,
     "compare": CompareSettings,
     "history": HistorySettings,
     "models": ModelsSettings,
