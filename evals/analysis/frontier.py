@@ -111,6 +111,8 @@ def _of_documents(
         if name != "latency":
             _silence(table, name, axis.values, estimates[name])
         table[name] = [one.value for one in estimates[name]]
+        if draws:  # what is not known beats nobody in any draw
+            draws[name][:, table[name].isna().to_numpy()] = np.nan
     return table, estimates, draws
 
 

@@ -49,10 +49,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 def _title(report: dict[str, Any], labels: dict[str, str], across: str) -> str:
     names = [one["name"] for one in report["objectives"]]
-    over = f"; frontier over {', '.join(labels[name] for name in names)}" if len(names) > 2 else ""
+    over = f"\nfrontier over {', '.join(labels[name] for name in names)}" if len(names) > 2 else ""
     mixed = "\nMIXED LOAD: latencies taken under unlike loads" if "MIXED LOAD" in " ".join(report["notes"]) else ""
     unknown = sum(point[across] is None for point in report["points"])
-    return f"{report['title']}{over}" + (f"; {unknown} options without {across} not drawn" if unknown else "") + mixed
+    undrawn = f"; {unknown} options without {across} not drawn" if unknown else ""
+    return f"{report['title']}{undrawn}{over}{mixed}"
 
 
 def _intervals(axes: Any, shown: Sequence[dict[str, Any]], across: str) -> None:
@@ -117,7 +118,7 @@ def _names(figure: Any, axes: Any, shown: Sequence[dict[str, Any]], across: str)
         corners = axes.transData.transform(np.asarray(line.get_xydata()))
         for (u, v), (x, y) in pairwise(corners):  # along, then up: where="post"
             taken += [Bbox.from_extents(u, v - 2, x, v + 2), Bbox.from_extents(x - 2, min(v, y), x + 2, max(v, y))]
-    room = axes.bbox
+    room, marks = axes.bbox, len(taken)
     for point in sorted(shown, key=lambda p: not p["on_frontier"]):
         front = point["on_frontier"]
         style = {"fontsize": 8.5 if front else 7.5, "color": "#1c1f24" if front else "#6b7480"}
@@ -131,12 +132,18 @@ def _names(figure: Any, axes: Any, shown: Sequence[dict[str, Any]], across: str)
             for r in ((16, 30, 55, 90, 130, 180) if front else (14, 26))
             for place in (ABOVE if front else PLACES)
         ]
-        if not _placed(label, size, spots[id(point)], taken, room, tries):
+        spot = spots[id(point)]  # a frontier's name may cover a mark before it is left out, but never a name
+        if not (
+            _placed(label, size, spot, taken, room, tries)
+            or (front and _placed(label, size, spot, taken[marks:], room, tries))
+        ):
             label.remove()
+        else:
+            taken.append(label.get_window_extent(renderer))
 
 
 def _placed(
-    label: Any, size: Any, spot: Any, taken: list[Any], room: Any, tries: Sequence[tuple[int, tuple[int, int]]]
+    label: Any, size: Any, spot: Any, taken: Sequence[Any], room: Any, tries: Sequence[tuple[int, tuple[int, int]]]
 ) -> bool:
     for radius, (right, up) in tries:
         reach = radius * (0.75 if right and up else 1.0)
@@ -147,7 +154,6 @@ def _placed(
         if not inside or any(box.overlaps(other) for other in taken):
             continue
         label.set_position((left - spot[0], base - spot[1] + 2))
-        taken.append(box)
         if radius > 30:  # a thin line leads to its option
             end = (left + (0 if right > 0 else size.width if right < 0 else size.width / 2), base + size.height / 2)
             ends = label.axes.transData.inverted().transform([spot, end])
