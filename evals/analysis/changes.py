@@ -18,19 +18,29 @@ def broken_and_fixed(pair: Pair) -> tuple[list[str], list[str]]:
 def field_diff(a: Side, b: Side, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """For each document the leaves whose outcome changed: path, both outcomes, gold and both answers where known."""
     wanted = set(names)
-    sides = [_by_document(side.fields[side.fields["sample_id"].isin(wanted)]) for side in (a, b)]
-    return {name: list(_changed(sides[0].get(name, {}), sides[1].get(name, {}))) for name in names}
+    before, after = (_by_document(side.fields[side.fields["sample_id"].isin(wanted)]) for side in (a, b))
+    return {name: _first_changes(before.get(name, {}), after.get(name, {})) for name in names}
 
 
 Leaf = Mapping[Any, Any]
+Leaves = dict[str, list[Leaf]]
+"""Path -> its leaves."""
 
 
-def _by_document(fields: pd.DataFrame) -> dict[str, dict[str, list[Leaf]]]:
-    found: dict[str, dict[str, list[Leaf]]] = {}
-    first = fields.sort_values("repeat", kind="stable").drop_duplicates(["sample_id"])[["sample_id", "repeat"]]
-    for row in fields.merge(first, on=["sample_id", "repeat"]).to_dict("records"):
-        found.setdefault(row["sample_id"], {}).setdefault(row["path"], []).append(row)
+def _by_document(fields: pd.DataFrame) -> dict[str, dict[float, Leaves]]:
+    found: dict[str, dict[float, Leaves]] = {}
+    for row in fields.to_dict("records"):
+        document = found.setdefault(row["sample_id"], {}).setdefault(float(row["repeat"]), {})
+        document.setdefault(row["path"], []).append(row)
     return found
+
+
+def _first_changes(before: Mapping[float, Leaves], after: Mapping[float, Leaves]) -> list[dict[str, Any]]:
+    """Of the first repeat in which something changed."""
+    for repeat in sorted(before.keys() & after.keys()):
+        if changes := list(_changed(before[repeat], after[repeat])):
+            return changes
+    return []
 
 
 def _changed(left: Mapping[str, list[Leaf]], right: Mapping[str, list[Leaf]]) -> Iterator[dict[str, Any]]:

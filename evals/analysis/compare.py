@@ -126,19 +126,18 @@ def _documents(rows: pd.DataFrame) -> pd.DataFrame:
     numbers = [name for name in NUMERIC if name in rows.columns]
     by_sample = rows.groupby(level="sample_id", sort=True)
     means = by_sample[[*numbers, "failed", "infra"]].mean()
-    means["notional_usd"] = by_sample["notional_usd"].agg(lambda part: part.mean(skipna=False))
+    silent = by_sample["notional_usd"].count() < by_sample.size()  # one unknown cost makes the document's unknown
+    means["notional_usd"] = means["notional_usd"].where(~silent)
     return means.join(by_sample[["slice", "group"]].first())
 
 
 def _leaves(fields: pd.DataFrame, shared: pd.MultiIndex) -> pd.DataFrame:
-    kept = fields[pd.MultiIndex.from_frame(fields[["sample_id", "repeat"]].astype({"repeat": float})).isin(shared)]
     outcomes = ["tp", "wrong", "miss", "hall", "tn"]
-    if kept.empty:
-        empty = pd.MultiIndex.from_arrays([[], []], names=["sample_id", "path"])
-        return pd.DataFrame(columns=outcomes, index=empty, dtype=np.float64)
-    counts = pd.crosstab([kept["sample_id"], kept["path"]], kept["outcome"]).reindex(columns=outcomes, fill_value=0)
-    asked = pd.Series(shared.get_level_values("sample_id")).value_counts()
-    return counts.div(asked.reindex(counts.index.get_level_values("sample_id")).to_numpy(), axis=0)
+    keys = shared.to_frame(index=False)
+    kept = fields.astype({"repeat": np.float64}).merge(keys, on=["sample_id", "repeat"])
+    counts = kept.groupby(["sample_id", "path", "outcome"]).size().unstack(fill_value=0)
+    asked = keys["sample_id"].value_counts().reindex(counts.index.get_level_values("sample_id"))
+    return counts.reindex(columns=outcomes, fill_value=0).div(asked.to_numpy(np.float64), axis=0)
 
 
 # Testing ------------------------------------------------------------------------------------------------------
@@ -150,8 +149,7 @@ def tested(pair: Pair, metric: str, where: "pd.Series[bool] | None" = None) -> T
     a, b = pair.a[keep], pair.b[keep]
     groups = None if pair.groups is None else pair.groups[keep]
     if metric in RATIOS:
-        (num_a, den_a), (num_b, den_b) = _ratio(a, metric), _ratio(b, metric)
-        return paired.ratio(num_a, den_a, num_b, den_b, groups) or "no document has anything to count"
+        return _ratio_of((*_ratio(a, metric), *_ratio(b, metric)), groups)
     column = "notional_usd" if metric == "cost" else "latency_s" if metric in TIMES else metric
     left, right = _array(a[column]), _array(b[column])
     if metric in SHARES:
@@ -183,31 +181,51 @@ def findings(
     pair: Pair, metrics: Sequence[str], by: Sequence[str], latency: Sequence[str], cost: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """A row a metric, slice and field. `latency` and `cost`: why they are refused, where they are."""
-    for metric in metrics:
+    wanted = list(_wanted(pair, metrics, by))
+    ratios = {place: _parts(pair, *place) for place in wanted if place[0] in RATIOS}
+    drawn = dict(zip(ratios, paired.ratio_draws(list(ratios.values()), pair.groups), strict=True))
+    for place in wanted:
+        metric, cut, path = place
         refused = latency if metric in TIMES else cost if metric == "cost" else ()
-        yield _row(metric, tested(pair, metric), refused=refused)
+        if place in ratios:
+            found = _ratio_of(ratios[place], pair.groups, drawn[place])
+        else:
+            found = tested(pair, metric, None if cut is None else pair.a["slice"] == cut)
+        yield _row(metric, found, slice=cut, field=path, refused=refused)
+
+
+Place = tuple[str, str | None, str | None]
+"""Metric, slice, field."""
+
+
+def _wanted(pair: Pair, metrics: Sequence[str], by: Sequence[str]) -> Iterator[Place]:
+    yield from ((metric, None, None) for metric in metrics)
     if "slice" in by:
         for name in sorted(pair.a["slice"].dropna().unique(), reverse=True):
-            for metric in [m for m in metrics if m in SLICED]:
-                yield _row(metric, tested(pair, metric, pair.a["slice"] == name), slice=name)
+            yield from ((metric, name, None) for metric in metrics if metric in SLICED)
     if "field" in by:
-        paths = dict.fromkeys(
-            [*pair.leaves_a.index.get_level_values("path"), *pair.leaves_b.index.get_level_values("path")]
-        )
-        for path in paths:
-            yield _row("f1", _field(pair, path), field=path)
+        sides = (pair.leaves_a, pair.leaves_b)
+        paths = dict.fromkeys(path for side in sides for path in side.index.get_level_values("path").unique())
+        yield from (("f1", None, path) for path in paths)
 
 
-def _field(pair: Pair, path: str) -> Tested | str:
-    """Micro F1 of one field, over the documents in which either side has something to count."""
-    sides = []
-    for leaves in (pair.leaves_a, pair.leaves_b):
-        here = leaves.index.get_level_values("path") == path
-        sides.append(leaves[here].droplevel("path").reindex(pair.a.index, fill_value=0.0))
-    (num_a, den_a), (num_b, den_b) = (_ratio(side, "f1") for side in sides)
-    keep = (den_a + den_b) > 0
-    groups = None if pair.groups is None else pair.groups[keep]
-    return paired.ratio(num_a[keep], den_a[keep], num_b[keep], den_b[keep], groups) or "nothing to count"
+def _parts(pair: Pair, metric: str, cut: str | None, path: str | None) -> paired.Parts:
+    """What a ratio is made of, for every document; zeros where it is not of the slice or has no such field."""
+    sides = [pair.a, pair.b]
+    if path is not None:
+        leaves = [side[side.index.get_level_values("path") == path] for side in (pair.leaves_a, pair.leaves_b)]
+        sides = [side.droplevel("path").reindex(pair.a.index, fill_value=0.0) for side in leaves]
+    keep = np.ones(len(pair.a)) if cut is None else (pair.a["slice"] == cut).to_numpy(np.float64)
+    (num_a, den_a), (num_b, den_b) = (_ratio(side, metric) for side in sides)
+    return num_a * keep, den_a * keep, num_b * keep, den_b * keep
+
+
+def _ratio_of(parts: paired.Parts, groups: Array | None, sums: Array | None = None) -> Tested | str:
+    """Over the documents in which either side has something to count."""
+    keep = (parts[1] + parts[3]) > 0
+    num_a, den_a, num_b, den_b = (part[keep] for part in parts)
+    cut = None if groups is None else groups[keep]
+    return paired.ratio(num_a, den_a, num_b, den_b, cut, sums=sums) or "no document has anything to count"
 
 
 def _row(

@@ -9,6 +9,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from evals.analysis import paired
+from evals.stats import paired_ratio_difference
 
 
 def array(*values: float) -> paired.Array:
@@ -99,6 +100,18 @@ def test_a_ratio_is_the_naive_bootstrap_of_documents() -> None:
 
 def test_a_ratio_of_nothing_is_not_scored() -> None:
     assert paired.ratio(array(0, 0), array(0, 0), array(1, 1), array(2, 2)) is None
+
+
+def test_many_ratios_of_one_draw_are_each_alone() -> None:
+    rng = np.random.default_rng(9)
+    parts = [tuple(rng.integers(1, 9, (4, 50)).astype(np.float64)) for _ in range(3)]
+    groups = np.repeat(np.arange(25), 2)
+    for labels in (None, groups):
+        for part, sums in zip(parts, paired.ratio_draws(parts, labels), strict=True):
+            alone, shared = paired.ratio(*part, labels), paired.ratio(*part, labels, sums=sums)
+            assert alone == shared and alone is not None
+            expected = paired_ratio_difference(*part, groups=labels)
+            assert (alone.difference.low, alone.difference.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_percentile_is_the_naive_bootstrap_of_documents() -> None:

@@ -243,6 +243,7 @@ def test_several_candidates_are_a_matrix_and_one_family_of_tests(two: Path, caps
 def test_repeats_are_averaged_inside_a_document(two: Path) -> None:
     old, new = run(two, "old", "repeats=2"), run(two, "new", "repeats=2")
     result = compared(f"baseline={old}", f"candidate={new}", code=1)
+    assert result["candidates"][0]["documents"]["d2"][0]["candidate_answer"] == "Other plc"
     exact = row(result, "exact")
     assert exact["n"] == N and exact["p"] == pytest.approx(stats.binomtest(2, 14).pvalue)
 
