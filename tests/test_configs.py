@@ -10,7 +10,7 @@ from evals.commands import build
 from evals.commands.settings import COMMANDS, BudgetSettings, RunSettings, validated
 
 GROUPS = ("task", "model", "machine")
-NEEDS = {"score": "predictions=x.jsonl", "compare": "candidate=x"}
+NEEDS = {"score": "predictions=x.jsonl", "compare": "candidate=x", "frontier": "table=x.csv"}
 """What a command cannot do without."""
 
 
