@@ -5,7 +5,7 @@
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from evals import catalog
@@ -206,6 +206,8 @@ def described(settings: type) -> list[tuple[str, str, str, str]]:
 def _default(value: Any) -> str:
     if isinstance(value, BudgetSettings):
         return "no limit"
+    if is_dataclass(value):
+        return " ".join(str(getattr(value, item.name)) for item in fields(value))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -219,6 +221,6 @@ def _kind(hint: Any) -> str:
         return "group"
     if get_origin(hint) is Literal:
         return " or ".join(get_args(hint))
-    if hint is BudgetSettings:
+    if is_dataclass(hint):
         return "keys"
     return "[list]" if get_origin(hint) is list else str(getattr(hint, "__name__", hint))
