@@ -29,6 +29,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
         if all(point[across] > 0 for point in shown):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            wide = max(p[across] for p in shown) > 20 * min(p[across] for p in shown) if shown else True
+            axes.xaxis.set_minor_formatter(lambda value, _: "" if wide else f"{value:g}")
         _intervals(axes, shown, across)
         _lines(axes, shown, across, ways)
         _marks(axes, shown, across)
