@@ -4,7 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evals.analysis.imported import load_table as load_table
+    from evals.analysis.priced import add_cost as add_cost
     from evals.analysis.table import load_runs as load_runs
+    from evals.api import compare as compare
+    from evals.api import frontier as frontier
+    from evals.api import history as history
     from evals.api import results as results
     from evals.api import run as run
     from evals.api import score as score
@@ -24,7 +29,12 @@ _HOME = {
     "Sample": "evals.core",
     "Score": "evals.core",
     "UserError": "evals.errors",
+    "compare": "evals.api",
+    "history": "evals.api",
+    "add_cost": "evals.analysis.priced",
+    "frontier": "evals.api",
     "load_runs": "evals.analysis.table",
+    "load_table": "evals.analysis.imported",
     "load_task": "evals.loading",
     "read_jsonl": "evals.loading",
     "results": "evals.api",

@@ -9,10 +9,18 @@ import pandas as pd
 
 from evals import catalog
 from evals.analysis.table import run_folders
+from evals.commands.compare import Comparison
+from evals.commands.compare import compare as _compare
+from evals.commands.frontier import Frontier
+from evals.commands.frontier import frontier as _frontier
+from evals.commands.history import History
+from evals.commands.history import history as _history
 from evals.commands.run import Finished
 from evals.commands.run import run as _run
 from evals.commands.score import score as _score
 from evals.commands.settings import RunSettings, ScoreSettings, validated
+from evals.commands.settings_compare import CompareSettings, HistorySettings
+from evals.commands.settings_frontier import FrontierSettings
 from evals.errors import ConfigError
 from evals.report import files, html
 from evals.store import read_json
@@ -39,6 +47,32 @@ def score(*, task: str, overrides: Mapping[str, Any] | None = None, **settings: 
     """Score `predictions=FILE`, or a stored run again (`rescore=RUN`), as `python -m evals score` does."""
     chosen: ScoreSettings = validated("score", {**_groups({"task": task}, overrides or {}), **settings})
     return _score(chosen, launcher="evals.score")
+
+
+def compare(
+    *, candidate: str | list[str], baseline: str | None = None, gate: Mapping[str, Any] = {}, **settings: Any
+) -> Comparison:
+    """Compare runs over the documents they share, as `python -m evals compare` does; `gate={"f1": {"min": 0.9}}`."""
+    plain = {"candidate": candidate, "baseline": baseline, "gate": dict(gate), **settings}
+    chosen: CompareSettings = validated("compare", plain)
+    if chosen.save:
+        raise ConfigError("save=true is a word of the command line: python -m evals compare candidate=RUN save=true")
+    return _compare(chosen)
+
+
+def history(*, task: str, **settings: Any) -> History:
+    """A task's runs over time, with real changes marked, as `python -m evals history` does."""
+    chosen: HistorySettings = validated("history", {**_groups({"task": task}, {}), **settings})
+    return _history(chosen)
+
+
+def frontier(
+    *, task: str | None = None, machine: str = "this", overrides: Mapping[str, Any] | None = None, **settings: Any
+) -> Frontier:
+    """The frontier of a task's runs, or of `table=FILE`, as `python -m evals frontier` does; a notebook shows the plot."""
+    names = {"machine": machine} | ({} if task is None else {"task": task})
+    chosen: FrontierSettings = validated("frontier", {**_groups(names, overrides or {}), **settings})
+    return _frontier(chosen)
 
 
 class Results(pd.DataFrame):

@@ -18,7 +18,7 @@ from evals.errors import BudgetReached, ConfigError, EvalsError, Stopped, UserEr
 
 FLAGS = {"-m", "--multirun", "--info", "-c", "--cfg", "-p", "--package", "--resolve"}
 WITH_VALUE = {"-c", "--cfg", "-p", "--package", "--info"}
-PATHS = ("path", "predictions", "rescore", "out", "file", "runs")
+PATHS = ("path", "predictions", "rescore", "out", "file", "table", "runs", "baseline", "candidate", "gates")
 """Last words of keys whose values are paths: quoted whole, whatever they hold."""
 
 
@@ -256,6 +256,10 @@ def perform(word: str, plain: Mapping[str, Any], command: str, tell: Callable[[A
         from evals.commands.score import score
 
         return _show(score(settings, launcher=command), tell)
+    if word == "frontier":
+        return _frontier(settings)
+    if word in ("compare", "history"):
+        return _compare(settings) if word == "compare" else _history(settings)
     if word == "models":
         return _models(settings)
     return _tasks(settings)
@@ -290,6 +294,33 @@ def _models(settings: Any) -> int:
     if settings.out:
         files.write_table(Path(settings.out), "models", rows)
     print(models.render(rows))
+    return 0
+
+
+def _frontier(settings: Any) -> int:
+    from evals.commands.frontier import frontier
+
+    print(frontier(settings))
+    if settings.out:
+        print(f"\n{settings.out}: frontier.csv, .json, .png, .html")
+    return 0
+
+
+def _compare(settings: Any) -> int:
+    from evals.commands import compare
+
+    if settings.save:
+        print(f"{compare.save(settings)} is the reference now")
+        return 0
+    found = compare.compare(settings)
+    print(found)
+    return found.exit_code
+
+
+def _history(settings: Any) -> int:
+    from evals.commands.history import history
+
+    print(history(settings))
     return 0
 
 

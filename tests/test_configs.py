@@ -10,6 +10,8 @@ from evals.commands import build
 from evals.commands.settings import COMMANDS, BudgetSettings, RunSettings, validated
 
 GROUPS = ("task", "model", "machine")
+NEEDS = {"score": "predictions=x.jsonl", "compare": "candidate=x", "frontier": "table=x.csv"}
+"""What a command cannot do without."""
 
 
 def composed(word: str, *words: str) -> object:
@@ -18,13 +20,14 @@ def composed(word: str, *words: str) -> object:
     return found[0]
 
 
-@pytest.mark.parametrize("word", [word for word in COMMANDS if word != "score"])
+@pytest.mark.parametrize("word", [word for word in COMMANDS if word not in NEEDS])
 def test_every_root_composes(word: str) -> None:
     assert type(composed(word)) is COMMANDS[word]
 
 
-def test_the_score_root_composes() -> None:
-    assert composed("score", "predictions=x.jsonl") is not None
+@pytest.mark.parametrize(("word", "given"), NEEDS.items())
+def test_a_root_composes_with_what_it_needs(word: str, given: str) -> None:
+    assert type(composed(word, given)) is COMMANDS[word]
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in catalog.options(group)])

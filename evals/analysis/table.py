@@ -61,7 +61,7 @@ def load_runs(
     """One row per sample x option x repeat of every complete run below `where` (folders or globs; all results).
 
     Columns: `run, task, option, model, sample_id, repeat, score, cost_usd, latency_s, failed`, the five outcome
-    counts, `f1 f1_strict exact exact_strict schema_valid`, tokens, timings (seconds), `slice, tags, group`.
+    counts, `f1 f1_strict exact exact_strict schema_valid`, tokens, timings (seconds), `load, location, slice, tags, group`.
     `latency_s` is the service of all attempts and the waits between them; waits for a limiter are `queued_s`.
     `cost_usd` is what was paid in this run, `notional_usd` what it costs with nothing served from our cache,
     `wasted_usd` the part that bought no answer.
@@ -102,6 +102,7 @@ def load_run(folder: Path) -> pd.DataFrame:
     if spent is not None:
         frame["cost_usd"] = frame["notional_usd"] = frame["latency_s"] / frame["latency_s"].sum() * spent
         frame["wasted_usd"] = frame["cost_usd"].where(frame["failed"] | (frame["finish_reason"] == "length"), 0.0)
+    frame["load"], frame["location"] = manifest.get("load"), manifest.get("location")
     for position, name in enumerate(("run", "task", "option", "model")):
         frame.insert(position, name, str(folder) if name == "run" else manifest[name])
     return frame

@@ -5,10 +5,12 @@
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from evals import catalog
+from evals.commands.settings_compare import CompareSettings, HistorySettings
+from evals.commands.settings_frontier import FrontierSettings
 from evals.errors import ConfigError
 
 FORBID = {"extra": "forbid"}
@@ -134,6 +136,9 @@ class TasksSettings:
 COMMANDS: dict[str, type] = {
     "run": RunSettings,
     "score": ScoreSettings,
+    "frontier": FrontierSettings,
+    "compare": CompareSettings,
+    "history": HistorySettings,
     "models": ModelsSettings,
     "tasks": TasksSettings,
 }
@@ -162,7 +167,19 @@ def unknown_key(word: str, key: str) -> str:
     group = key.split(".")[0]
     if "." in key and group in names:
         names = {f"{group}.{inner}" for path in catalog.options(group).values() for inner in catalog.load_yaml(path)}
+        names |= _nested(word, group)
     return f"{key} is not known{catalog.nearest(key, names)}"
+
+
+def _nested(word: str, group: str) -> set[str]:
+    """Every key below one that the command's own YAML spells out, such as `gate.f1.min`."""
+    root = catalog.load_yaml(catalog.shipped() / "configs" / f"{word}.yaml").get(group)
+    parts = root.items() if isinstance(root, Mapping) else ()
+    return {
+        f"{group}.{key}{inner}"
+        for key, value in parts
+        for inner in ([f".{name}" for name in value] if isinstance(value, Mapping) else [""])
+    }
 
 
 def _machine(machine: Mapping[str, Any]) -> None:
@@ -191,6 +208,8 @@ def described(settings: type) -> list[tuple[str, str, str, str]]:
 def _default(value: Any) -> str:
     if isinstance(value, BudgetSettings):
         return "no limit"
+    if is_dataclass(value):
+        return " ".join(str(getattr(value, item.name)) for item in fields(value))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -204,6 +223,6 @@ def _kind(hint: Any) -> str:
         return "group"
     if get_origin(hint) is Literal:
         return " or ".join(get_args(hint))
-    if hint is BudgetSettings:
+    if is_dataclass(hint):
         return "keys"
     return "[list]" if get_origin(hint) is list else str(getattr(hint, "__name__", hint))

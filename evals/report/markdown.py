@@ -1,0 +1,73 @@
+"""A comparison as a pull-request comment: GitHub's Markdown, everything that came from documents escaped."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evals.report.comparison import COLUMNS, cells, diff_lines, gate_cells, heading, name_of, rows_of
+
+SIGNS = {"regressed": "🔴", "improved": "🟢", "equivalent": "🟢", "inconclusive": "🟡"}
+MOST = 60_000
+"""GitHub refuses comments above 65,536 characters."""
+
+
+def comparison(result: Mapping[str, Any]) -> str:
+    """Verdict, what must be said, gates, the whole; slices, fields and documents folded away."""
+    parts = [f"### {SIGNS.get(result['verdict'], '⚪')} {_escaped(heading(result))}", ""]
+    parts += [f"> **{_escaped(line)}**" for line in result["infrastructure"]]
+    parts += [_gates(result), ""] if result["gates"] else []
+    for part in result["candidates"]:
+        parts += _candidate(result, part)
+    parts.append(f"<sub>Holm over {result['tests']} tests; detectable: with power .8 at 5 %, one test.</sub>")
+    text = "\n".join(parts) + "\n"
+    return text if len(text) <= MOST else text[:MOST] + "\n\n(cut: compare.json holds all)\n"
+
+
+def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table; a bar or a line break inside a cell ends no cell."""
+    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join([*head, *("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)])
+
+
+def _candidate(result: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
+    rows = rows_of(result, part["option"])
+    whole = [row for row in rows if not row["slice"] and not row["field"]]
+    inner = [row for row in rows if row["slice"] or row["field"]]
+    found = [f"#### {_escaped(part['option'])}: {part['n']} documents", ""] if len(result["candidates"]) > 1 else []
+    found += [f"> **{_escaped(line)}**\n" for line in part["told"]]
+    found += [_findings(whole), ""]
+    found += [*(f"- {_escaped(note)}" for note in part["notes"]), ""] if part["notes"] else []
+    found += _folded(f"Slices and fields ({len(inner)})", _findings(inner)) if inner else []
+    for key, word in (("newly_broken", "Newly broken"), ("newly_fixed", "Newly fixed")):
+        if part[key]:
+            found += _folded(f"{word} documents ({len(part[key])})", _diffs(part, part[key]))
+    return found
+
+
+def _findings(rows: Sequence[Mapping[str, Any]]) -> str:
+    return table(["metric", *COLUMNS], [[name_of(row), *cells(row)] for row in rows])
+
+
+def _gates(result: Mapping[str, Any]) -> str:
+    signs = {"met": "✅", "failed": "❌", "inconclusive": "⚠️"}
+    lines = [[signs[gate["result"]], *gate_cells(gate)] for gate in result["gates"]]
+    return table(["", "option", "gate", "limit", "value [95 %]", "result"], lines)
+
+
+def _diffs(part: Mapping[str, Any], names: Sequence[str]) -> str:
+    lines = []
+    for name in names:
+        lines.append(f"- {_escaped(name)}")
+        lines += [f"  - {_escaped(line.strip())}" for line in diff_lines(part["documents"][name])]
+    return "\n".join(lines)
+
+
+def _folded(title: str, body: str) -> list[str]:
+    return [f"<details><summary>{_escaped(title)}</summary>", "", body, "", "</details>", ""]
+
+
+def _escaped(text: str) -> str:
+    """No text of a document makes a table cell, a tag, a mention or a link."""
+    plain = " ".join(str(text).split())
+    for sign in "\\`*_[]|#":
+        plain = plain.replace(sign, f"\\{sign}")
+    return plain.replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\u200b")

@@ -1,0 +1,78 @@
+"""A frontier shown: a table on a terminal, a self-contained interactive page, and the page inside a notebook."""
+
+import json
+from html import escape
+from importlib import resources
+from typing import Any
+
+from evals.report import console
+from evals.store import plain
+
+SHOWN = 40
+"""Options that a terminal lists; files hold all."""
+AXES = ("quality", "cost", "latency")
+
+
+def text(report: dict[str, Any]) -> str:
+    """The frontier's options first, then what they dominate, then what a reader must know."""
+    axes = [name for name in AXES if any(point[name] is not None for point in report["points"])]
+    labels = report["labels"]
+    columns = ["option", *(labels[name] for name in axes), "P(frontier)", "hull", "dominated by, or why not"]
+    lines = [
+        [
+            ("* " if point["on_frontier"] else "  ") + point["option"],
+            *(span(point, name) for name in axes),
+            None if point["p_non_dominated"] is None else f"{100 * point['p_non_dominated']:.1f} %",
+            "yes" if point["on_hull"] else "",
+            _why(point),
+        ]
+        for point in report["points"][:SHOWN]
+    ]
+    parts = [console.rows(f"frontier: {report['title']}", columns, lines)]
+    if len(report["points"]) > SHOWN:
+        parts.append(f"and {len(report['points']) - SHOWN} options more, none on the frontier")
+    box = ", ".join(f"{name} {value:.4g}" for name, value in report["hypervolume_reference"].items())
+    parts.append(f"* on the frontier; hypervolume {report['hypervolume']:.4g} from {box}")
+    if report["documents"]:
+        draws = f", {report['draws']} paired draws of documents" if report["draws"] else ""
+        parts.append(f"{report['documents']} documents answered by all options{draws}")
+    parts += [f"- {note}" for note in report["notes"]]
+    parts += [f"- left out: {one['run']}: {one['reason']}" for one in report["left_out"]]
+    return "\n".join(parts)
+
+
+def span(point: dict[str, Any], name: str) -> str:
+    """`0.734 [0.701, 0.765]`; a bound that cannot be given is `?`."""
+    value, low, high = (point[name + end] for end in ("", "_low", "_high"))
+    if value is None or (low is None and high is None):
+        return figure(value)
+    return f"{figure(value)} [{'?' if low is None else figure(low)}, {'?' if high is None else figure(high)}]"
+
+
+def figure(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if value else "0"
+
+
+def _why(point: dict[str, Any]) -> str:
+    names = point["dominated_by"]
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more if names else "; ".join(point["flags"])
+
+
+def page(report: dict[str, Any]) -> str:
+    """One HTML file that needs nothing else: the plot, its table and the notes."""
+    template = resources.files("evals.report").joinpath("frontier.html").read_text(encoding="utf-8")
+    data = json.dumps(plain(report), ensure_ascii=False, default=str)
+    safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    title = f"<title>frontier: {escape(str(report['title']))}</title>"
+    return template.replace("<title>frontier</title>", title, 1).replace("/*DATA*/", safe, 1)
+
+
+def embedded(report: dict[str, Any]) -> str:
+    """The page in a frame of its own, for a notebook."""
+    height = 760 + 30 * min(len(report["points"]), 12)
+    style = f"width:100%;height:{height}px;border:0"
+    return f'<iframe srcdoc="{escape(page(report), quote=True)}" style="{style}" title="frontier"></iframe>'
