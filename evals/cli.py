@@ -79,6 +79,8 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from evals.completion import search_nearest
+
     search_nearest()
     failed: list[EvalsError] = []
 
@@ -103,24 +105,6 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
         sys.argv = before
     if failed:
         raise failed[0]
-
-
-def search_nearest() -> None:
-    """The user's own configs/ folders come before the shipped one, in Hydra too."""
-    from hydra.core.config_search_path import ConfigSearchPath
-    from hydra.core.plugins import Plugins
-    from hydra.plugins.search_path_plugin import SearchPathPlugin
-
-    class Nearest(SearchPathPlugin):  # type: ignore[misc]
-        """What Hydra asks where to look."""
-
-        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for folder in reversed(catalog.config_folders()):
-                if folder != catalog.shipped() / "configs":
-                    search_path.prepend("evals", f"file://{folder}")
-
-    if all(kind.__name__ != "Nearest" for kind in Plugins.instance().discover(SearchPathPlugin)):
-        Plugins.instance().register(Nearest)
 
 
 def ordered(rest: Sequence[str]) -> list[str]:

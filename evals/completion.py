@@ -42,8 +42,6 @@ def _hydra(command: str, arguments: list[str]) -> int:
     """Hydra's answer. What it cannot complete it answers with nothing: no word of it may reach the prompt."""
     import hydra
 
-    from evals.cli import search_nearest
-
     search_nearest()
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
@@ -52,3 +50,21 @@ def _hydra(command: str, arguments: list[str]) -> int:
         with contextlib.suppress(Exception, SystemExit):
             hydra.main(version_base="1.3", config_path=folder, config_name=command)(lambda config: None)()
     return 0
+
+
+def search_nearest() -> None:
+    """The user's own configs/ folders come before the shipped one, in Hydra too."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class Nearest(SearchPathPlugin):  # type: ignore[misc]
+        """What Hydra asks where to look."""
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for folder in reversed(catalog.config_folders()):
+                if folder != catalog.shipped() / "configs":
+                    search_path.prepend("evals", f"file://{folder}")
+
+    if all(kind.__name__ != "Nearest" for kind in Plugins.instance().discover(SearchPathPlugin)):
+        Plugins.instance().register(Nearest)

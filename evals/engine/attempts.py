@@ -13,27 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from evals.core import Call, Completion, Request, Role, Timing, Usage
 from evals.engine.budget import Bound, Budget
-from evals.engine.cache import ResponseCache
+from evals.engine.cache import Asked, ResponseCache
 from evals.engine.limits import Limiter, Place
 from evals.errors import RETRYABLE, CallFailed, FatalCall, UserError
 from evals.models.base import MarkName, Model
 
 ATTEMPTS = 6
 BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
-
-
-class Asked(NamedTuple):
-    """Which request of a run this is: the same after every interruption."""
-
-    hash: str
-    """Of the request."""
-    sample_id: str
-    repeat: int
-    part: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evals.core import Call, Completion, Request, Role, Sample, Task
-from evals.engine.attempts import ATTEMPTS, Asked
+from evals.engine.attempts import ATTEMPTS
 from evals.engine.budget import Bound, Budget
+from evals.engine.cache import Asked
 from evals.engine.generate import Forbid, Sink, merged, record_of, seeded
 from evals.errors import RETRYABLE, CallFailed, EvalsError, FatalCall
 from evals.models.base import Batcher, BatchState

@@ -21,13 +21,10 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from evals.core import Call, Completion, Role, Timing, Usage, stable_hash
 from evals.errors import ConfigError, StoreError
-
-if TYPE_CHECKING:
-    from evals.engine.attempts import Asked
 
 Mode = Literal["resume", "read", "off"]
 FORMAT = 1
@@ -44,6 +41,16 @@ _ANY = """select text, about, run, bought_at from answers where key = ?
 _OWN = """select text, about, run, bought_at from answers where key = ? and run = ? and who = ?
     order by bought_at desc limit 1"""
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+
+class Asked(NamedTuple):
+    """Which request of a run this is: the same after every interruption."""
+
+    hash: str
+    """Of the request."""
+    sample_id: str
+    repeat: int
+    part: int = 0
 
 
 class ResponseCache:
@@ -77,7 +84,7 @@ class ResponseCache:
         if error is None and self.failed:
             raise self.failed
 
-    def get(self, asked: "Asked", role: Role = "answer") -> Call | None:
+    def get(self, asked: Asked, role: Role = "answer") -> Call | None:
         """The call that bought this answer, marked as cached; `None` where it was not bought or may not be served."""
         if self._database is None or not self._worth_asking:
             return None
@@ -89,7 +96,7 @@ class ResponseCache:
         text, about, run, bought_at = row
         return _unpacked(text, about, role, None if run == self.run else {"run": run, "at": bought_at})
 
-    def put(self, asked: "Asked", call: Call, *, commit: bool = False) -> None:
+    def put(self, asked: Asked, call: Call, *, commit: bool = False) -> None:
         """Keep a call with a completion. Never raises: the answer is paid for and must still reach its record."""
         if self._database is None or self.failed:
             return
@@ -119,7 +126,7 @@ class ResponseCache:
             self._database.close()
             self._database = None
 
-    def _key(self, asked: "Asked") -> bytes:
+    def _key(self, asked: Asked) -> bytes:
         text = f"{self._identity} {asked.hash} {asked.repeat}"
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
@@ -166,7 +173,7 @@ def identity_hash(identity: Mapping[str, Any] | str) -> str:
     return stable_hash({key: value for key, value in identity.items() if key not in ("client", "start_s")})
 
 
-def _who(asked: "Asked") -> str:
+def _who(asked: Asked) -> str:
     return f"{asked.part} {asked.sample_id}"
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from evals.core import Call, Completion, Record, Request, Sample, Task, Usage
-from evals.engine.attempts import ATTEMPTS, Asked, Attempts, Counters
+from evals.engine.attempts import ATTEMPTS, Attempts, Counters
 from evals.engine.budget import Budget
-from evals.engine.cache import ResponseCache
+from evals.engine.cache import Asked, ResponseCache
 from evals.engine.limits import Limiter
 from evals.engine.loop import run_until_done
 from evals.errors import BudgetReached, EvalsError

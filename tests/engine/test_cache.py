@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.core import Call, Completion, Sample, Timing, Usage
-from evals.engine.attempts import Asked
-from evals.engine.cache import BATCH, ResponseCache, identity_hash
+from evals.engine.cache import BATCH, Asked, ResponseCache, identity_hash
 from evals.engine.generate import Engine
 from evals.errors import ConfigError, StoreError
 
@@ -184,7 +183,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from evals.core import Call, Completion
-from evals.engine.attempts import Asked
+from evals.engine.cache import Asked
 from evals.engine.cache import ResponseCache
 path, run, n, commit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "commit"
 cache = ResponseCache(path, identity="me", run=run)
