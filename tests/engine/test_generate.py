@@ -303,7 +303,8 @@ def test_from_a_notebook_whose_own_loop_is_running(fast: bool) -> None:
 
 
 INTERRUPTED = """
-import asyncio, sys, time
+import asyncio, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
 from evals.engine.loop import run_until_done
 from evals.errors import Stopped
 async def work():
