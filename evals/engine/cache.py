@@ -135,7 +135,7 @@ class ResponseCache:
         # A notebook runs the loop in a thread of its own; one thread at a time uses the connection all the same.
         database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("pragma journal_mode = wal")
+            _turn_to_wal(database)
             database.execute("pragma synchronous = normal")
             (found,) = database.execute("pragma user_version").fetchone()
             if found not in (0, FORMAT):
@@ -164,6 +164,20 @@ class ResponseCache:
         except sqlite3.DatabaseError as error:
             text = f"{self.path} is damaged ({error}): move it away (records keep their answers), or cache=off"
             raise StoreError(text) from error
+
+
+def _turn_to_wal(database: sqlite3.Connection) -> None:
+    """Of two processes that turn one new file at the same time, SQLite tells one `locked` at once, without the patience
+    that the connection asks for elsewhere."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            database.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def identity_hash(identity: Mapping[str, Any] | str) -> str:

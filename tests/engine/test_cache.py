@@ -350,3 +350,18 @@ def test_answers_are_written_by_the_batch_and_at_the_end(tmp_path: Path) -> None
         assert stored() == BATCH + 1
         cache.put(ASKED, bought())
     assert stored() == BATCH + 2
+
+
+def test_many_that_make_one_file_at_the_same_time_all_get_it(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Barrier
+
+    start = Barrier(8)
+
+    def opens(number: int) -> None:
+        start.wait()
+        ResponseCache(tmp_path / f"{number}.sqlite", identity="me", run="r").close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(25):
+            list(pool.map(opens, [number] * 8))
