@@ -19,11 +19,6 @@ def weakest(provenances: Iterable[str]) -> str:
     return max(provenances, key=ORDER.index)
 
 
-def machine_price(name: str, usd_per_hour: float | None, source: str | None = None, date: str | None = None) -> Price:
-    """A machine's hourly price as a dated fact."""
-    return Price(name=name, usd_per_hour=usd_per_hour, source=source, date=date, provenance="declared")
-
-
 def usage_cost_usd(usage: Usage | None, price: Price | None) -> float | None:
     """Dollars of one call: sum over token kinds of tokens / 1e6 x rate, at the rates of the prompt's length.
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from evals.core import Call, Completion, FieldOutcome, Price, Record, Score, Timing, Usage, stable_hash
+from evals.core import Call, Completion, Price, Record, Score, Timing, Usage, stable_hash
 from evals.errors import StoreError
 
 try:
@@ -319,11 +319,6 @@ def prices(manifest: Mapping[str, Any]) -> dict[str, Price] | None:
 
 def _price(line: Mapping[str, Any]) -> Price:
     return Price(**{**line, "longer": tuple(_price(part) for part in line.get("longer", ()))})
-
-
-def outcome(line: Mapping[str, Any]) -> FieldOutcome:
-    """A field's outcome from its plain data."""
-    return FieldOutcome(**line)
 
 
 # The lock -----------------------------------------------------------------------------------------------------

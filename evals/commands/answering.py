@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.commands.settings import BudgetSettings, RunSettings
-from evals.core import Call, Price, Record, Request, Usage, stable_hash
+from evals.core import Call, Price, Record, Request, Usage
 from evals.engine.budget import Budget, Spent
 from evals.engine.cache import ResponseCache
 from evals.engine.generate import Engine
@@ -30,11 +30,6 @@ def concurrency(settings: RunSettings) -> int:
     """Documents in flight: what is said, else one on a machine of one's own (llama-cpp-python's server drops an answer
     when the next request comes) and a few elsewhere."""
     return settings.concurrency or (1 if settings.model.get("location") == "own" else WIRE_CONCURRENCY)
-
-
-def identity(facts: Mapping[str, Any]) -> str:
-    """Hash of everything about a backend that its answers depend on: not of the client that carries them."""
-    return stable_hash({key: value for key, value in facts.items() if key not in ("client", "start_s")}, length=32)
 
 
 def limits(settings: RunSettings, model: Model) -> dict[str, Any]:
@@ -65,7 +60,7 @@ def response_cache(settings: RunSettings, model: Model, run: str, facts: Mapping
     """The cache of replies: for models that cost money, or where the user asks to be served from it."""
     if settings.cache == "off" or not (account(model) or settings.cache == "read"):
         return None
-    return ResponseCache(cache_root() / "responses.sqlite", identity=identity(facts), run=run, mode=settings.cache)
+    return ResponseCache(cache_root() / "responses.sqlite", identity=facts, run=run, mode=settings.cache)
 
 
 def budget(settings: RunSettings, prices: Mapping[str, Price] | None, spent: Spent) -> Budget | None:

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import Marks, asked
 from scripted import Scripted, Step, reply, stream
 
 from evals.core import Completion, Message, Request, Usage
@@ -39,24 +39,6 @@ def request(text: str = "A contract.", **more: Any) -> Request:
 def made(url: str, streamed: bool, **more: Any) -> Anthropic:
     options = {"name": "m", "id": "claude-test", "base_url": url, "key_env": "PLANTED_KEY", "timeout_s": 20.0}
     return Anthropic(**(options | {"stream": streamed} | more))
-
-
-class Marks(list[str]):
-    def __call__(self, name: str, offset_s: float | None = None) -> None:
-        self.append(name)
-
-
-async def asked(model: Anthropic, what: Request) -> tuple[Completion | CallFailed, Marks]:
-    """One answer, or the failure that came instead."""
-    marks = Marks()
-    await model.start()
-    try:
-        return await model.generate(what, marks), marks
-    except CallFailed as error:
-        assert KEY not in "".join(traceback.format_exception(error))
-        return error, marks
-    finally:
-        await model.close()
 
 
 def ask(url: str, streamed: bool, what: Request | None = None, **more: Any) -> Completion:

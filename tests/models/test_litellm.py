@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import Marks, asked
 from scripted import Scripted, Step, reply, stream
 
 from evals.core import Completion, Message, Request, Usage
@@ -56,24 +56,6 @@ def made(url: str, shape: str, streamed: bool, **more: Any) -> LiteLLM:
     options = {"name": "m", "id": id, "base_url": url + BASE[shape.partition("/")[0]], "key_env": "PLANTED_KEY"}
     drop = {"an": ("seed", "temperature"), "ge": ("temperature",)}.get(shape[:2], ())
     return LiteLLM(**(options | {"stream": streamed, "drop": drop, "timeout_s": 20.0} | more))
-
-
-class Marks(list[str]):
-    def __call__(self, name: str, offset_s: float | None = None) -> None:
-        self.append(name)
-
-
-async def asked(model: LiteLLM, what: Request) -> tuple[Completion | CallFailed, Marks]:
-    """One answer, or the failure that came instead."""
-    marks = Marks()
-    await model.start()
-    try:
-        return await model.generate(what, marks), marks
-    except CallFailed as error:
-        assert KEY not in "".join(traceback.format_exception(error))
-        return error, marks
-    finally:
-        await model.close()
 
 
 def ask(url: str, shape: str, streamed: bool, what: Request | None = None, **more: Any) -> Completion:

@@ -6,11 +6,11 @@ import json
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import Marks, asked
 from scripted import Scripted, reply, stream
 
 from evals.core import Completion, Message, Request, Usage
@@ -49,24 +49,6 @@ def made(url: str, way: Way, **more: Any) -> OpenAI:
     if options["api"] == "chat":
         options.setdefault("max_tokens_key", "max_completion_tokens")
     return OpenAI(**(options | more))
-
-
-class Marks(list[str]):
-    def __call__(self, name: str, offset_s: float | None = None) -> None:
-        self.append(name)
-
-
-async def asked(model: OpenAI, what: Request) -> tuple[Completion | CallFailed, Marks]:
-    """One answer, or the failure that came instead."""
-    marks = Marks()
-    await model.start()
-    try:
-        return await model.generate(what, marks), marks
-    except CallFailed as error:
-        assert KEY not in "".join(traceback.format_exception(error))
-        return error, marks
-    finally:
-        await model.close()
 
 
 def ask(url: str, way: Way, what: Request | None = None, **more: Any) -> Completion:
