@@ -2,7 +2,8 @@
 
 `python benchmarks/wire.py [n] [rounds]`. Documents of about 1 KB, twelve fields, 64 in flight, 50 ms a reply. Span is the
 server's own, from its first request to its last reply, over the ideal of n x latency / in flight; CPU is the client's,
-marginal between n / 4 and n documents; memory is the client's peak until the last reply. Each cell is a process.
+marginal between n / 4 and n documents; memory is the client's peak until the last reply. Each cell is a process. The
+machine's own noise stands in the bare loops' figures, so ours are read beside them.
 """
 
 import asyncio
@@ -20,9 +21,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "server"))
 IN_FLIGHT, LATENCY_MS, CHUNKS = 64, 50, 60
 FIELDS = {
-    **{f"name_{i}": ("name", "Acme Holdings Ltd") for i in range(4)},
-    **{f"date_{i}": ("date", "2024-03-01") for i in range(3)},
-    **{f"amount_{i}": ("money", "USD 12500.00") for i in range(2)},
+    **{
+        f"name_{i}": ("name", f"{name} Holdings Ltd") for i, name in enumerate(("Acme", "Borealis", "Corvus", "Delphi"))
+    },
+    **{f"date_{i}": ("date", f"2024-0{i + 3}-01") for i in range(3)},
+    **{f"amount_{i}": ("money", f"USD {12500 + 250 * i}.00") for i in range(2)},
     **{"days": ("number", "30"), "term": ("duration", "36 months"), "law": ("text", "the laws of Delaware")},
 }
 ANSWER = json.dumps({name: value for name, (_, value) in FIELDS.items()})
@@ -46,7 +49,10 @@ def prepare(folder: Path, n: int) -> None:
     properties = {name: {"type": ["string", "null"], "kind": kind} for name, (kind, _) in FIELDS.items()}
     (task / "schema.json").write_text(json.dumps({"type": "object", "properties": properties}))
     (task / "prompt.md").write_text("## system\nExtract the fields.\n## user\n{{document}}\n")
-    body = "This Agreement of March 1, 2024 binds Acme Holdings Ltd for $12,500.00 and 30 days. " * 11
+    body = (
+        "This Agreement of March 1, 2024 binds Acme Holdings Ltd, Borealis Holdings Ltd and Corvus Holdings Ltd for "
+        "$12,500.00 and 30 days, as amended on 1 April 2024 by Delphi Holdings Ltd. "
+    ) * 5
     with (folder / f"docs{n}.jsonl").open("w") as file:
         for i in range(n):
             row = {"id": f"d{i}", "text": f"[[id:d{i}]] {body}", "target": json.loads(ANSWER)}
@@ -82,8 +88,9 @@ def ours(n: int, url: str, transport: str, stream: bool) -> dict[str, float]:
     return {**found, "p50_ms": latency_ms, "record": (done.folder / "records.jsonl").stat().st_size / n}
 
 
-async def bare(n: int, url: str, kind: str, stream: bool) -> None:
-    """The best loop one can write: workers that pull prompts from one iterator."""
+async def bare(n: int, url: str, kind: str, stream: bool) -> list[float]:
+    """The best loop one can write: workers that pull prompts from one iterator. Seconds of each call."""
+    took: list[float] = []
     rows = (json.loads(line)["text"] for line in Path(f"docs{n}.jsonl").read_text().splitlines())
     if kind == "sdk":
         import openai
@@ -105,9 +112,9 @@ async def bare(n: int, url: str, kind: str, stream: bool) -> None:
             async for chunk in await create(model="m", messages=messages, stream=True, stream_options=options):
                 assert chunk.model
 
-        await asyncio.gather(*(_worker(rows, ask) for _ in range(IN_FLIGHT)))
+        await asyncio.gather(*(_worker(rows, ask, took) for _ in range(IN_FLIGHT)))
         await client.close()
-        return
+        return took
     import aiohttp
     import orjson
 
@@ -119,12 +126,15 @@ async def bare(n: int, url: str, kind: str, stream: bool) -> None:
             async with session.post(f"{url}/chat/completions", data=body, headers=headers) as reply:
                 assert orjson.loads(await reply.read())["choices"]
 
-        await asyncio.gather(*(_worker(rows, ask) for _ in range(IN_FLIGHT)))
+        await asyncio.gather(*(_worker(rows, ask, took) for _ in range(IN_FLIGHT)))
+    return took
 
 
-async def _worker(rows: Any, ask: Any) -> None:
+async def _worker(rows: Any, ask: Any, took: list[float]) -> None:
     for text in rows:
+        before = time.monotonic()
         await ask(text)
+        took.append(time.monotonic() - before)
 
 
 def child(kind: str, n: int, url: str, stream: bool) -> None:
@@ -137,8 +147,8 @@ def child(kind: str, n: int, url: str, stream: bool) -> None:
 
     began = time.process_time()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(bare(n, url, kind, stream))
-    print(json.dumps(spent(began)))
+        took = runner.run(bare(n, url, kind, stream))
+    print(json.dumps({**spent(began), "p50_ms": 1000 * statistics.median(took)}))
 
 
 def measured(kind: str, n: int, stream: bool, server: Any, folder: Path, in_flight: int) -> dict[str, float]:
@@ -175,29 +185,28 @@ def main(n: int = 4000, rounds: int = 3) -> None:
                 few, many = (measured(kind, size, stream, server, folder, in_flight) for size in (small, n))
                 cells[label].append({**many, "ms": 1000 * (many["cpu"] - few["cpu"]) / (n - small)})
     print(f"n = {n:,}, {IN_FLIGHT} in flight, {LATENCY_MS} ms, medians of {rounds} rounds")
-    print(f"{'':32} {'span / ideal':>12} {'span s':>8} {'CPU ms a sample':>16} {'peak MB':>8} {'server p50 ms':>14}")
+    heads = ("span / ideal", "CPU ms a sample", "peak MB", "p50 ms", "server's", "ratio")
+    print(f"{'':32}" + "".join(f"{head:>17}" for head in heads))
     middle = {
         label: {key: statistics.median(c[key] for c in found) for key in found[0]} for label, found in cells.items()
     }
     for label, cell in middle.items():
-        figures = (
-            f"{cell['span']:12.2f} {cell['span_s']:8.2f} {cell['ms']:16.3f} {cell['mb']:8.0f} {cell['server_ms']:14.1f}"
-        )
-        print(f"{label:32} {figures}")
+        figures = (cell["span"], cell["ms"], cell["mb"], cell["p50_ms"], cell["server_ms"])
+        print(f"{label:32}" + "".join(f"{figure:17.3f}" for figure in (*figures, cell["p50_ms"] / cell["server_ms"])))
     for ours_, bare_ in (
         ("evals, official SDK", "bare SDK loop"),
         ("evals, official SDK, 60 chunks", "bare SDK loop, 60 chunks"),
     ):
         ratios = [a["ms"] / b["ms"] for a, b in zip(cells[ours_], cells[bare_], strict=True)]
         print(f"CPU of {ours_} / {bare_}: {statistics.median(ratios):.2f} (target at most 1.15)")
-    lean = middle["evals, lean transport"]
-    for label in ("evals, lean transport", "evals, official SDK"):
-        ours_ms, server_ms = middle[label]["p50_ms"], middle[label]["server_ms"]
-        print(
-            f"{label}: p50 {ours_ms:.1f} ms, the server's own {server_ms:.1f} ms: {ours_ms / server_ms:.2f} (target 1.05)"
-        )
-    print(f"records: {lean['record']:.0f} bytes a sample (target at most 1,024); peak memory (target 120 MB)")
-    print(f"lean transport: span {lean['span']:.2f} (target 1.10), CPU {lean['ms']:.3f} ms (target 0.5)")
+    lean, base = middle["evals, lean transport"], middle["bare aiohttp loop"]
+    print("targets: CPU through the SDK at most 1.15 x the bare SDK loop; lean: span 1.10, CPU 0.5 ms, p50 1.05 x the")
+    print("server's, 256 in flight no slower than 64; peak 120 MB; 1,024 bytes of records a sample")
+    print(f"lean / bare aiohttp: span {lean['span'] / base['span']:.2f}, p50 {lean['p50_ms'] / base['p50_ms']:.2f}")
+    wide = middle["evals, lean, 256 in flight"]
+    print(
+        f"256 in flight: {wide['span_s']:.2f} s, 64: {lean['span_s']:.2f} s; records {lean['record']:.0f} bytes a sample"
+    )
 
 
 if __name__ == "__main__":

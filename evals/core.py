@@ -4,6 +4,7 @@ Units stand in the names (`_s` seconds, `_usd` dollars). Everywhere `None` means
 reported", NaN means "could not be scored", and 0 means zero.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,16 @@ def stable_hash(value: Json, *, length: int = 16) -> str:
 
 def canonical(value: Json) -> str:
     """The one JSON text of a value: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return _encode(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _canonical_rest(*values: Any) -> str:
+    """Of the few values that a task's requests share; typed as they are, since 1 and 1.0 are different texts."""
+    return _encode(list(values))
 
 
 def _digest(text: str, length: int) -> str:
@@ -96,9 +106,10 @@ class Request:
     @property
     def hash(self) -> str:
         """Stable hash of what is asked, the same in every process."""
-        messages = canonical([[m.role, m.content] for m in self.messages])
-        rest = [self.constrain, self.max_tokens, self.temperature, self.seed, [part.hash for part in self.parts]]
-        return _digest(f"[{messages},{_canonical_schema(self.schema)},{canonical(rest)[1:]}", 16)
+        messages = ",".join([f"[{_encode(m.role)},{_encode(m.content)}]" for m in self.messages])
+        parts = canonical([part.hash for part in self.parts]) if self.parts else "[]"
+        rest = _canonical_rest(self.constrain, self.max_tokens, self.temperature, self.seed)[1:-1]
+        return _digest(f"[[{messages}],{_canonical_schema(self.schema)},{rest},{parts}]", 16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +128,8 @@ class Usage:
 class Timing:
     """How long one call took, on the engine's monotonic clock."""
 
-    started_at: str
-    """UTC, ISO 8601: when the engine took the document up."""
+    started_at: str | None = None
+    """UTC, ISO 8601: when the engine took the document up; `None`: another harness timed it and does not say."""
     queued_s: float
     """Waiting for a limiter or a place, before `sent`."""
     ttft_s: float | None

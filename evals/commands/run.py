@@ -49,16 +49,23 @@ class Finished:
         return html.results([self.summary])
 
 
-def run(settings: RunSettings, *, launcher: str = "python", progress: bool = True) -> Finished:
+def run(
+    settings: RunSettings,
+    *,
+    launcher: str = "python",
+    progress: bool = True,
+    canary: Mapping[str, Any] | None = None,
+) -> Finished:
     """Answer, store and score every document; continue an interrupted run of the same settings.
 
+    `canary`: what the manifest of a canary says of it, which is kept apart as an option of its own.
     Raises `UserError` before the first token where something is wrong, `Stopped` on Ctrl-C, `BudgetReached`.
     """
     if settings.out:
         files.prepare(Path(settings.out))
     task = build.task(settings)
     identity = task.identity()
-    option = build.option_name(settings)
+    option = build.option_name(settings) + ("" if canary is None else store.CANARY)
     hashes = task.hashes()
     key = build.run_key(settings, option, identity, hashes)
     prices = snapshot(settings.model, processing=settings.processing)
@@ -91,7 +98,7 @@ def run(settings: RunSettings, *, launcher: str = "python", progress: bool = Tru
             prices=prices,
             launcher=launcher,
         )
-        about["price_note"] = doubt
+        about |= {"price_note": doubt} | ({} if canary is None else {"canary": dict(canary)})
         job = _Job(folder, task, hashes["scorer"], shown, done, model, about, prices, records)
         try:
             wire = answering.account(model) is not None
@@ -154,8 +161,11 @@ class _Job:
     before: Mapping[tuple[str, int], Record]
     """`done`, and what failed and is asked again."""
 
-    def sink(self, sample: Sample, record: Record) -> None:
+    def keep(self, _sample: Sample, record: Record) -> None:
         self.folder.append(record)
+
+    def sink(self, sample: Sample, record: Record) -> None:
+        self.keep(sample, record)
         self.score(sample, record)
 
     def score(self, sample: Sample, record: Record, *, earlier: bool = False) -> None:
@@ -231,7 +241,8 @@ def _engine(settings: RunSettings, job: _Job, cache: ResponseCache | None) -> En
     engine = watch.engine = Engine(
         task=job.task,
         model=job.model,
-        sink=job.sink,
+        sink=job.keep,
+        after=job.score,
         concurrency=answering.concurrency(settings),
         repeats=settings.repeats,
         skip=job.done.keys(),
@@ -253,11 +264,10 @@ def _finish(folder: store.RunFolder, about: Mapping[str, Any], shown: Progress) 
 
 def conclude(folder: store.RunFolder, about: Mapping[str, Any]) -> dict[str, Any]:
     """Derive the table and write `summary.json`: from then on the run is complete."""
-    from evals.analysis.summary import summarise  # pandas: not before the last answer is bought
-    from evals.analysis.table import load_run
+    from evals.analysis.summary import summarise_run  # pandas: not before the last answer is bought
 
     folder.flush()
-    summary = summarise(load_run(folder.path), about)
+    summary = summarise_run(folder.path, about)
     summary["content_hash"] = folder.content_hash()
     folder.write("summary.json", summary)
     return summary

@@ -66,7 +66,7 @@ class ResponseCache:
         self.failed: StoreError | None = None
         """Why an answer could not be written: the run should end once the answers in flight are recorded."""
         self._identity = identity_hash(identity)
-        self._waiting: list[tuple[bytes, str, str, float, bytes, bytes]] = []
+        self._waiting: list[tuple[Asked, float, Call]] = []
         self._since = 0.0
         self._database: sqlite3.Connection | None = None
         if mode == "off":
@@ -102,7 +102,7 @@ class ResponseCache:
             return
         now = time.time()
         self._since = self._since if self._waiting else now
-        self._waiting.append((self._key(asked), self.run, _who(asked), now, *_packed(call)))
+        self._waiting.append((asked, now, call))
         if commit or len(self._waiting) >= BATCH or now - self._since > BATCH_S:
             self.flush()
 
@@ -110,11 +110,12 @@ class ResponseCache:
         """Commit what waits. A failure is kept in `failed`."""
         if self._database is None or not self._waiting or self.failed:
             return
+        rows = [(self._key(asked), self.run, _who(asked), at, *_packed(call)) for asked, at, call in self._waiting]
         try:
             with self._told(), self._database:
                 self._database.execute("begin immediate")
                 self._database.execute("insert or ignore into runs values (?)", (self.run,))
-                self._database.executemany("insert into answers values (?, ?, ?, ?, ?, ?)", self._waiting)
+                self._database.executemany("insert into answers values (?, ?, ?, ?, ?, ?)", rows)
             self._waiting.clear()
         except StoreError as error:
             self.failed = error

@@ -2,11 +2,13 @@
 
 Memory does not grow with the number of documents, and no result depends on the number of workers. Waits stay apart:
 `queued_s` is the wait for a place, `total_s` the service, `backoff_s` the pause after a failed attempt. The engine owns
-the clock; a backend only calls `mark`.
+the clock; a backend only calls `mark`. What need not be done before the next request is sent (scoring) is done after it,
+a few documents at a time: otherwise replies would wait for it, and their latencies would be ours.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +26,8 @@ __all__ = ["ATTEMPTS", "Engine", "Sink", "run_until_done"]
 Sink = Callable[[Sample, Record], None]
 Forbid = Callable[[Request], str | None]
 HEARTBEAT_S = 0.05
+AT_ONCE = 8
+"""Records that are followed up in one go: one at a time, each would find the processor's caches full of other work."""
 
 
 @dataclass(kw_only=True)
@@ -33,7 +37,9 @@ class Engine:
     task: Task
     model: Model
     sink: Sink
-    """Called with each finished record, in order of completion: stores it, then scores it."""
+    """Called with each finished record, in order of completion, before its worker goes on: stores it."""
+    after: Sink | None = None
+    """Called with each record a little later, in the same order: scores it. All are followed up when `run` ends."""
     concurrency: int = 1
     repeats: int = 1
     timeout_s: float = 600.0
@@ -61,6 +67,11 @@ class Engine:
     _passes: int = field(init=False, default=0)
     """Turns of the event loop that were seen."""
     _pass_due: bool = field(init=False, default=False)
+    _stored: deque[tuple[Sample, Record]] = field(init=False, default_factory=deque)
+    """Records that are not followed up yet."""
+    _wake: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _working: int = field(init=False, default=0)
+    """Workers that have not come to their end."""
 
     def __post_init__(self) -> None:
         self.limiter = self.limiter or Limiter()
@@ -89,13 +100,16 @@ class Engine:
         """
         wanted = self._wanted(samples)
         beat = asyncio.create_task(self._heartbeat())
-        workers = [asyncio.create_task(self._work(wanted)) for _ in range(self.concurrency)]
+        self._working = self.concurrency
+        tasks = [asyncio.create_task(self._work(wanted)) for _ in range(self.concurrency)]
+        tasks.append(asyncio.create_task(self._follow_up()))
         try:
-            await _all_or_first_error(workers)
+            await _all_or_first_error(tasks)
         finally:
             beat.cancel()
             if self.cache:
                 self.cache.flush()
+            self._catch_up(len(self._stored))
         if self._stop or (self.cache and self.cache.failed):
             raise self._stop or self.cache.failed  # type: ignore[union-attr, misc]
 
@@ -106,18 +120,55 @@ class Engine:
                 yield None if (sample.id, repeat) in self.skip else (sample, repeat)
 
     async def _work(self, wanted: Iterator[tuple[Sample, int] | None]) -> None:
-        for item in wanted:
-            before = self._watch_passes()
-            if item is not None:
-                try:
+        try:
+            for item in wanted:
+                before = self._watch_passes()
+                if item is not None:
                     await self._document(*item)
-                except BaseException:
-                    self._ended = True  # now: before the others hear of it they would send more
-                    raise
-            if self._stop or self._ended:
-                return
-            if self._passes == before:  # nobody else had a turn: neither other workers nor Ctrl-C
+                if self._stop or self._ended:
+                    break
+                # Nobody else had a turn, neither other workers nor Ctrl-C; or more is stored than is followed up.
+                while self._passes == before or len(self._stored) > AT_ONCE * self.concurrency:
+                    await asyncio.sleep(0)
+        except BaseException:
+            self._ended = True  # now: before the others hear of it they would send more
+            raise
+        finally:
+            self._working -= 1
+            self._wake.set()
+
+    async def _follow_up(self) -> None:
+        """Follow up what is stored, while replies are awaited."""
+        try:
+            while self._working or self._stored:
+                await self._wake.wait()
+                self._wake.clear()
+                self._catch_up(AT_ONCE)
+                if len(self._stored) >= self._enough() or not self._working:
+                    self._wake.set()
                 await asyncio.sleep(0)
+        except BaseException:
+            self._ended = True
+            raise
+
+    def _enough(self) -> int:
+        """Records that are worth a go; fewer wait for the next beat."""
+        return max(1, min(AT_ONCE, self.concurrency // 4))
+
+    def _catch_up(self, most: int) -> None:
+        try:
+            for _ in range(min(most, len(self._stored))):
+                self.after(*self._stored.popleft())  # type: ignore[misc]
+        except BaseException:
+            self._stored.clear()  # this one is not tried again on the way out
+            raise
+
+    def _done(self, sample: Sample, record: Record) -> None:
+        self.sink(sample, record)
+        if self.after:
+            self._stored.append((sample, record))
+            if len(self._stored) >= self._enough():
+                self._wake.set()
 
     def _watch_passes(self) -> int:
         if not self._pass_due:
@@ -142,7 +193,7 @@ class Engine:
                 self._stop = self._stop or reached
                 if not calls or request.parts:  # parts are in the cache, and go on from there
                     return
-        self.sink(sample, record_of(asked, request, calls))
+        self._done(sample, record_of(asked, request, calls))
         if self.cache and self.cache.failed:
             self._stop = self._stop or self.cache.failed
 
@@ -166,6 +217,8 @@ class Engine:
             lag = time.monotonic() - before - HEARTBEAT_S
             for stamps in self._asker.flying:
                 stamps.lag_s = max(stamps.lag_s, lag)
+            if self._stored:
+                self._wake.set()
 
 
 def seeded(request: Request, repeat: int) -> Request:

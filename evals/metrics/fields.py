@@ -21,6 +21,8 @@ from evals.metrics.valid import Validator
 
 ITEM_THRESHOLD = 0.3
 """Least mean leaf score at which two list items are taken for the same one."""
+FORMING = frozenset({"day_order", "ignore", "loose", "synonyms"})
+"""Options that change normal forms."""
 DEFAULT_KINDS = {"boolean": "bool", "integer": "number", "number": "number", "string": "text"}
 
 
@@ -31,6 +33,8 @@ class Node:
     path: str
     kind: str = ""
     options: Mapping[str, Any] | None = None
+    own_form: bool = False
+    """Do the options change a value's normal form? The source is searched for the form that needs no options."""
     children: Mapping[str, "Node"] | None = None
     item: "Node | None" = None
 
@@ -54,7 +58,7 @@ def _node(path: str, schema: Mapping[str, Any]) -> Node:
         return Node(path, item=_node(f"{path}[]", schema["items"]))
     if schema.get("kind") == "set":
         return Node(path, item=_node(f"{path}[]", schema.get("items", {})))
-    return Node(path, kind=_kind(schema), options=schema)
+    return Node(path, kind=_kind(schema), options=schema, own_form=not FORMING.isdisjoint(schema))
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
@@ -174,6 +178,7 @@ def compare_leaf(node: Node, gold: Json, answer: Json, source: Source | None = N
         equal, note = same_span(gold, answer)
     if not equal and left is not None and right is not None:
         note = note or _note(right, node.kind)
+    form = None if node.own_form else right
     return FieldOutcome(
         path=node.path,
         kind=node.kind,
@@ -181,7 +186,7 @@ def compare_leaf(node: Node, gold: Json, answer: Json, source: Source | None = N
         strict=_outcome(gold is not None, answer is not None, identical),
         gold=gold,
         answer=answer,
-        grounded=source.grounds(answer, node.kind) if source and right is not None else None,
+        grounded=source.grounds(answer, node.kind, form) if source and right is not None else None,
         note=note,
     )
 

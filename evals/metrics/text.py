@@ -1,7 +1,6 @@
 """Token overlap, the guard against a lost `not` or a changed number, and grounding: is the value in the source?"""
 
 import re
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -24,6 +23,9 @@ _UNIT_WORDS: dict[Decimal, list[str]] = {}
 for _word, _value in UNITS.items():
     if len(_word) > 2:
         _UNIT_WORDS.setdefault(Decimal(_value), []).append(_word)
+_MONTH_WORDS: dict[int, list[str]] = {}
+for _word, _value in dates.MONTHS.items():
+    _MONTH_WORDS.setdefault(_value, []).append(_word)
 _IN_DATES = frozenset("of day de the in del st nd rd th er o a º".split())
 """What may stand between the parts of a date."""
 FEW = 4
@@ -68,18 +70,20 @@ class Source:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def grounds(self, value: Any, kind: str) -> bool | None:
-        """Does the value, or its normal form, occur? `None` where that cannot be checked."""
+    def grounds(self, value: Any, kind: str, form: Any = None) -> bool | None:
+        """Does the value, or its normal form, occur? `None` where that cannot be checked. `form`: its normal form, where
+        it is known already."""
         if kind in ("bool", "enum") or isinstance(value, bool) or not isinstance(value, str | int | float):
             return None
-        if isinstance(value, str):
-            if absent(value, kind):
+        is_text = isinstance(value, str)
+        if form is None:
+            if is_text and absent(value, kind):
                 return None
-            if kind != "name" and folded(value) in self.folded:
-                return True
-        form = present(value, kind)
+            form = present(value, kind)
         if kind == "name" and isinstance(form, str):
             return self._has_words(form) or f" {form} " in self.plain
+        if is_text and kind != "name" and folded(value) in self.folded:
+            return True
         if isinstance(form, date):
             return self.dates_of(form)
         if isinstance(form, Money):
@@ -114,21 +118,27 @@ class Source:
                 return True
         return False
 
-    def _places(self, part: str, most: int = FEW) -> Iterator[int]:
-        at = -1
-        while most and (at := self.folded.find(part, at + 1)) >= 0:
-            yield at
-            most -= 1
+    def _places(self, part: str) -> list[int]:
+        """Where a part begins, at the first few places."""
+        find, found = self.folded.find, []
+        at = find(part)
+        while at >= 0 and len(found) < FEW:
+            found.append(at)
+            at = find(part, at + 1)
+        return found
 
     def says(self, number: Decimal) -> bool:
         """Does the text hold this number: in digits, with its millions where it is followed by them, or in one word?"""
-        if any(self._stands_alone(at, at + len(way)) for way in usual_numbers(number) for at in self._places(way)):
-            return True
+        for way in usual_numbers(number):
+            for at in self._places(way):
+                if self._stands_alone(at, at + len(way)):
+                    return True
         if number in self.figures:
             return True
-        scaled = (number.scaleb(-3), number.scaleb(-6))
-        if any(value in self.figures for value in scaled if value < 10**6):
-            return True
+        if number >= 1000:  # nobody writes 0.036 thousand
+            scaled = (number.scaleb(-3), number.scaleb(-6))
+            if any(value in self.figures for value in scaled if value < 10**6):
+                return True
         return any(word in self.folded and word in self.words for word in _UNIT_WORDS.get(number, ()))
 
     def _stands_alone(self, begin: int, end: int) -> bool:
@@ -151,9 +161,16 @@ class Source:
 
     def dates_of(self, wanted: date) -> bool:
         """Does the text write this date, in either reading of an ambiguous one? Only near its year is looked."""
-        if any(self._begins_date(at, way) for way in usual_dates(wanted) for at in self._places(way)):
-            return True
-        for at in self._places(str(wanted.year), -1):
+        for way in usual_dates(wanted):
+            for at in self._places(way):
+                if self._begins_date(at, way):
+                    return True
+        day, months = str(wanted.day), (str(wanted.month), *_MONTH_WORDS[wanted.month])
+        for near in re.finditer(str(wanted.year), self.folded):
+            at = near.start()
+            around = self.folded[max(at - 30, 0) : at] + self.folded[at + 4 : at + 12]
+            if day not in around or not any(month in around for month in months):
+                continue
             for hit in DATES.finditer(self.folded, max(at - 30, 0), at + 12):
                 found = dates.parse_date(hit[0])
                 if wanted == found or (isinstance(found, Ambiguous) and wanted in found.readings):
