@@ -1,7 +1,8 @@
 # make run    install, fetch the embedded weights, run the main job on real weights and documents
 # make test   the tests          make check  what must be green before a commit          make bench  the targets
 # make litellm   the API backends' contract with litellm and openai 2.x, in an environment of its own
-.PHONY: run test check bench slow clean lock litellm
+# make inspect   the import of Inspect's logs with inspect_ai itself, in an environment of its own
+.PHONY: run test check bench slow clean lock litellm inspect
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,5 +52,14 @@ $(VENV)-litellm/.installed: pyproject.toml requirements-litellm.lock
 	$(VENV)-litellm/bin/python -m pip install --progress-bar on -r requirements-litellm.lock
 	@touch $@
 
+inspect: $(VENV)-inspect/.installed
+	PYTHONPATH=. $(VENV)-inspect/bin/python -m pytest tests/harnesses tests/commands/test_import.py
+
+$(VENV)-inspect/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-inspect
+	$(VENV)-inspect/bin/python -m pip install --quiet --upgrade 'pip>=24'
+	$(VENV)-inspect/bin/python -m pip install --progress-bar on -e '.[inspect]' 'pytest>=8.3' 'hypothesis>=6.100'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-litellm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-litellm $(VENV)-inspect build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -29,6 +29,8 @@ FIELDS = {
     **{"days": ("number", "30"), "term": ("duration", "36 months"), "law": ("text", "the laws of Delaware")},
 }
 ANSWER = json.dumps({name: value for name, (_, value) in FIELDS.items()})
+GOLD = {name: value for name, (_, value) in FIELDS.items()} | {"name_3": "Delphi Ltd", "date_2": "2024-05-02", "days": 45}
+"""Three of twelve answers are wrong, which takes longer to tell than right ones."""
 KINDS = {
     "bare aiohttp loop": ("aiohttp", False),
     "bare SDK loop": ("sdk", False),
@@ -55,7 +57,7 @@ def prepare(folder: Path, n: int) -> None:
     ) * 5
     with (folder / f"docs{n}.jsonl").open("w") as file:
         for i in range(n):
-            row = {"id": f"d{i}", "text": f"[[id:d{i}]] {body}", "target": json.loads(ANSWER)}
+            row = {"id": f"d{i}", "text": f"[[id:d{i}]] {body}", "target": GOLD}
             file.write(json.dumps(row) + "\n")
 
 

@@ -7,10 +7,16 @@ if TYPE_CHECKING:
     from evals.analysis.imported import load_table as load_table
     from evals.analysis.priced import add_cost as add_cost
     from evals.analysis.table import load_runs as load_runs
+    from evals.api import canary as canary
     from evals.api import compare as compare
+    from evals.api import decide as decide
     from evals.api import frontier as frontier
     from evals.api import history as history
+    from evals.api import import_logs as import_logs
+    from evals.api import plan as plan
     from evals.api import results as results
+    from evals.api import review as review
+    from evals.api import route as route
     from evals.api import run as run
     from evals.api import score as score
     from evals.core import Request as Request
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from evals.loading import ExtractionTask as ExtractionTask
     from evals.loading import load_task as load_task
     from evals.loading import read_jsonl as read_jsonl
+    from evals.policy.saved import load_policy as load_policy
 
 _HOME = {
     "EvalsError": "evals.errors",
@@ -29,15 +36,22 @@ _HOME = {
     "Sample": "evals.core",
     "Score": "evals.core",
     "UserError": "evals.errors",
+    "canary": "evals.api",
     "compare": "evals.api",
     "history": "evals.api",
+    "import_logs": "evals.api",
     "add_cost": "evals.analysis.priced",
+    "decide": "evals.api",
     "frontier": "evals.api",
+    "load_policy": "evals.policy.saved",
     "load_runs": "evals.analysis.table",
     "load_table": "evals.analysis.imported",
     "load_task": "evals.loading",
     "read_jsonl": "evals.loading",
+    "plan": "evals.api",
     "results": "evals.api",
+    "review": "evals.api",
+    "route": "evals.api",
     "run": "evals.api",
     "score": "evals.api",
 }

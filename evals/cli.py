@@ -9,16 +9,20 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from evals import catalog
-from evals.commands.settings import COMMANDS, described, unknown_key, validated
+from evals.commands import dispatch, helping
+from evals.commands.settings import COMMANDS, unknown_key, validated
+from evals.commands.stored import translated
 from evals.errors import BudgetReached, ConfigError, EvalsError, Stopped, UserError
 
 FLAGS = {"-m", "--multirun", "--info", "-c", "--cfg", "-p", "--package", "--resolve"}
 WITH_VALUE = {"-c", "--cfg", "-p", "--package", "--info"}
-PATHS = ("path", "predictions", "rescore", "out", "file", "table", "runs", "baseline", "candidate", "gates")
+PATHS = (
+    *("path", "predictions", "rescore", "out", "file", "table", "runs", "baseline", "candidate", "gates"),
+    *("policy", "run", "verdicts"),
+)
 """Last words of keys whose values are paths: quoted whole, whatever they hold."""
 
 
@@ -30,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return int(complete(words))
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
+        print(helping.overview())
         return 0
     try:
         return _command(words[0], words[1:])
@@ -55,11 +59,13 @@ def _command(word: str, rest: list[str]) -> int:
     if word not in COMMANDS:
         raise ConfigError(f"{word!r} is no command{catalog.nearest(word, COMMANDS)}")
     if "--help" in rest or "-h" in rest:
-        print(help_of(word))
+        print(helping.help_of(word))
         return 0
+    if word == "plan":
+        return _plan(rest)
     codes: list[int] = []
     finished: list[dict[str, Any]] = []
-    _through_hydra(word, ordered(rest), lambda plain: codes.append(_job(word, plain, rest, finished)))
+    _through_hydra(word, ordered(translated(word, rest)), lambda plain: codes.append(_job(word, plain, rest, finished)))
     _after_sweep(finished)
     return max(codes, default=0)
 
@@ -92,10 +98,12 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
         except EvalsError as error:  # kept for below: Hydra would print a line of its own
             failed.append(error)
 
-    before, sys.argv = sys.argv, [sys.argv[0], *(quoted(a, sweep=bool({"-m", "--multirun"} & set(rest))) for a in rest)]
+    before, words = sys.argv, [quoted(part, sweep=bool({"-m", "--multirun"} & set(rest))) for part in rest]
+    sys.argv = [before[0], *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(catalog.shipped() / "configs"), config_name=word)(entry)()
+        if not _composed_once(word, words, entry):
+            hydra.main(version_base="1.3", config_path=str(catalog.shipped() / "configs"), config_name=word)(entry)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explained(word, error)) from None
     except SystemExit as end:
@@ -105,6 +113,27 @@ def _through_hydra(word: str, rest: list[str], work: Callable[[dict[str, Any]], 
         sys.argv = before
     if failed:
         raise failed[0]
+
+
+def _composed_once(word: str, words: Sequence[str], entry: Callable[[Any], None]) -> bool:
+    """One job without Hydra's own machinery, for which `hydra.main` composes everything twice. False, and nothing done,
+    where the words or the configuration ask for more: flags, Hydra's own keys, a sweep."""
+    if any(part.startswith(("-", "hydra.", "hydra/", "+hydra", "~hydra", "++hydra")) for part in words):
+        return False
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    with initialize_config_dir(config_dir=str(catalog.shipped() / "configs"), version_base="1.3"):
+        config = compose(word, list(words), return_hydra_config=True)
+        own = config.hydra
+        if (own.mode is not None and own.mode.name == "MULTIRUN") or own.callbacks:
+            return False
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        entry(config)
+    return True
 
 
 def ordered(rest: Sequence[str]) -> list[str]:
@@ -230,33 +259,8 @@ def launcher(word: str, rest: Sequence[str]) -> str:
 
 
 def perform(word: str, plain: Mapping[str, Any], command: str, tell: Callable[[Any], None] | None = None) -> int:
-    """Validate the plain data and do the work; `tell` gets the summary of a finished run."""
-    settings = validated(word, plain)
-    if word == "run":
-        from evals.commands.run import run
-
-        return _show(run(settings, launcher=command), tell)
-    if word == "score":
-        from evals.commands.score import score
-
-        return _show(score(settings, launcher=command), tell)
-    if word == "frontier":
-        return _frontier(settings)
-    if word in ("compare", "history"):
-        return _compare(settings) if word == "compare" else _history(settings)
-    if word == "models":
-        return _models(settings)
-    return _tasks(settings)
-
-
-def _show(finished: Any, tell: Callable[[Any], None] | None) -> int:
-    from evals.report import console
-
-    print(console.results([finished.summary]))
-    print(f"\n{finished.folder}")
-    if tell:
-        tell(finished.summary)
-    return int(finished.exit_code)
+    """Validate the plain data and do the work."""
+    return dispatch.perform(word, validated(word, plain), command, tell)
 
 
 def _after_sweep(summaries: Sequence[dict[str, Any]]) -> None:
@@ -266,82 +270,17 @@ def _after_sweep(summaries: Sequence[dict[str, Any]]) -> None:
         print("\n" + console.results(summaries))
 
 
-def _models(settings: Any) -> int:
-    from evals.commands import models
-    from evals.report import files
+def _plan(rest: Sequence[str]) -> int:
+    """`model=a,b` is one job here: the configuration is composed once a model, and all of them are planned together."""
+    if sweep := {"-m", "--multirun"} & set(rest):
+        raise ConfigError(f"{min(sweep)} is not for plan: model=a,b plans for both")
+    said, rest = rest, translated("plan", rest)
+    from evals.commands.plan import each_model
 
-    known = models.cards()
-    if settings.fetch:
-        print(models.fetch_model(known, settings.fetch, settings.quant, settings.source))
+    plains: list[dict[str, Any]] = []
+    for words in each_model(rest):
+        _through_hydra("plan", ordered(words), plains.append)
+    if not plains:  # --cfg, which Hydra answers
         return 0
-    rows = models.list_models(known)
-    if settings.out:
-        files.write_table(Path(settings.out), "models", rows)
-    print(models.render(rows))
-    return 0
-
-
-def _frontier(settings: Any) -> int:
-    from evals.commands.frontier import frontier
-
-    print(frontier(settings))
-    if settings.out:
-        print(f"\n{settings.out}: frontier.csv, .json, .png, .html")
-    return 0
-
-
-def _compare(settings: Any) -> int:
-    from evals.commands import compare
-
-    if settings.save:
-        print(f"{compare.save(settings)} is the reference now")
-        return 0
-    found = compare.compare(settings)
-    print(found)
-    return found.exit_code
-
-
-def _history(settings: Any) -> int:
-    from evals.commands.history import history
-
-    print(history(settings))
-    return 0
-
-
-def _tasks(settings: Any) -> int:
-    from evals.commands.tasks import list_tasks
-    from evals.report import console, files
-
-    rows = list_tasks()
-    if settings.out:
-        files.write_table(Path(settings.out), "tasks", rows)
-    print(console.rows("tasks", list(rows[0]) if rows else ["task"], [list(row.values()) for row in rows]))
-    return 0
-
-
-# Help ---------------------------------------------------------------------------------------------------------
-
-
-def overview() -> str:
-    """The commands, a line each."""
-    lines = ["python -m evals COMMAND key=value ...", ""]
-    lines += [f"  {word:8} {(kind.__doc__ or '').splitlines()[0]}" for word, kind in COMMANDS.items()]
-    lines += ["", "  python -m evals run task=legal_extract model=smollm2_135m limit=20"]
-    lines += ["  python -m evals run -m task=legal_extract model=rules,smollm2_135m", ""]
-    return "\n".join([*lines, "python -m evals COMMAND --help lists every key of a command."])
-
-
-def help_of(word: str) -> str:
-    """Every key of a command with type, default and one line, and the choices of its groups."""
-    kind = COMMANDS[word]
-    rows = described(kind)
-    width = max(len(row[0]) for row in rows)
-    lines = [f"python -m evals {word} key=value ...", "", f"  {(kind.__doc__ or '').strip()}", ""]
-    for key, type_, default, text in rows:
-        lines.append(f"  {key:{width}}  {type_:14} {default:12} {text}")
-    for key, type_, _, _ in rows:
-        choices = catalog.options(key) if type_ == "group" or key == "experiment" else {}
-        if choices:
-            lines += ["", f"  {key}= {', '.join(choices)}"]
-    flags = "-m (each combination of a,b lists, one process a job)   --cfg job (print the configuration)"
-    return "\n".join([*lines, "", f"  Hydra: {flags}"])
+    models = [plain.pop("model") for plain in plains if plain.get("model")]
+    return perform("plan", {**plains[0], "model": models}, launcher("plan", said))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from evals import catalog
 from evals.commands.settings import COMMANDS
+from evals.commands.sides import ANSWERING, KEYS
 
 
 def complete(words: Sequence[str]) -> int:
@@ -25,6 +26,10 @@ def complete(words: Sequence[str]) -> int:
         print(" ".join(word for word in COMMANDS if word.startswith(typed)))
         return 0
     if parts[1] not in COMMANDS:
+        return 0
+    key, equals, typed = parts[-1].partition("=")
+    if equals and key in KEYS and parts[1] in ANSWERING and not line.endswith(" "):
+        print(" ".join(f"{key}={name}" for name in catalog.options("model") if name.startswith(typed)))
         return 0
     shortened = _without_flags(line.replace(f" {parts[1]}", "", 1))
     os.environ["COMP_LINE"] = shortened

@@ -193,6 +193,8 @@ class Record:
     answer: int | None
     """Index of the call that counts; `None`: no answer, see the last call's error."""
     truncated_chars: int = 0
+    route: Mapping[str, Any] = field(default_factory=dict)
+    """Of a hybrid: what its choice rested on (`kind`, and what was compared: `p_error, threshold, signals`)."""
 
     @property
     def text(self) -> str | None:
@@ -221,7 +223,8 @@ class FieldOutcome:
     gold: Json = None
     answer: Json = None
     grounded: bool | None = None
-    """Does the answer's value (or its normal form) occur in the source? `None`: no value, or not checkable."""
+    """Of a value that is wrong, or should not be there: does it (or its normal form) occur in the source? `None`: the
+    value is right, there is none, or it cannot be checked. Routing asks for every value, see `evals.policy`."""
     note: str | None = None
     """Why, where it is not plain: `ambiguous date`, `negation differs`, `wrong type`."""
 
@@ -258,6 +261,32 @@ class Price:
     """Page, package or invoice the figure was read from."""
     date: str | None = None
     provenance: Literal["measured", "declared", "assumed"] = "declared"
+
+
+PolicyKind = Literal["single", "random_mix", "rule", "cascade", "preroute", "privacy_route"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """Who answers a document: one model, or a cheap and a strong one and what decides between them."""
+
+    kind: PolicyKind
+    """`cascade`: cheap first, strong where its answer is not trusted. `preroute`, `rule`, `random_mix`: one of the two,
+    before either is asked. `privacy_route`: strong, but for documents that it may not be shown. `single`: cheap alone."""
+    cheap: str
+    """Option name, as in the runs the policy was fitted on."""
+    strong: str | None = None
+    """The other option; `None` for `single`."""
+    signal: Mapping[str, Any] | None = None
+    """How P(error) of the cheap model is made: `{inputs, mean, scale, coef, intercept, link, calibration: {x, y}}`."""
+    threshold: float | None = None
+    """The strong model is asked where P(error) is above this."""
+    share: float | None = None
+    """Of `random_mix`: the part of all documents that goes to the strong model, by a hash of their ids."""
+    rule: Mapping[str, Any] | None = None
+    """`{feature, op, value}`: where it holds, the strong model is asked."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What it was fitted on: task, version, hashes, runs, n, simulated figures, `places` (location and terms of both)."""
 
 
 @runtime_checkable

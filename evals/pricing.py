@@ -50,11 +50,32 @@ def tier_price(prices: Mapping[str, Price] | None, tier: object) -> Price | None
     return (prices or {}).get(str(tier)) or (prices or {}).get(STANDARD)
 
 
+def of_model(model: str, tier: str) -> str:
+    """Key of one model's price in the snapshot of a run with several (a hybrid)."""
+    return f"{model}/{tier}"
+
+
+def own_prices(prices: Mapping[str, Price] | None, model: str) -> Mapping[str, Price] | None:
+    """Tier -> price of one model's calls. Of a hybrid's snapshot (keys `model/tier`) what is this model's; empty: it is
+    one's own machine's, billed by the hour and not by the call."""
+    if prices is None or STANDARD in prices:
+        return prices
+    parts = [(key.rpartition("/"), price) for key, price in prices.items()]
+    return {tier: price for (name, _, tier), price in parts if name == model}
+
+
 def call_cost_usd(call: Call, prices: Mapping[str, Price] | None) -> float | None:
-    """Dollars of one attempt as if it was bought now, at the tier that its reply reports; `None` where unknown."""
+    """Dollars of one attempt as if it was bought now, at the tier that its reply reports; `None` where unknown, 0 for
+    a call of a hybrid to a machine of one's own.
+
+    Where no rate is known, the dollars that the harness which made the answer reports (`reported_usd` in its notes).
+    """
+    if (prices := own_prices(prices, call.model)) == {}:
+        return 0.0
     if call.completion is None:
         return usage_cost_usd(call.usage, tier_price(prices, STANDARD))
-    return usage_cost_usd(call.completion.usage, tier_price(prices, call.completion.served_by.get("tier")))
+    known = usage_cost_usd(call.completion.usage, tier_price(prices, call.completion.served_by.get("tier")))
+    return call.completion.notes.get("reported_usd") if known is None else known
 
 
 def is_waste(call: Call) -> bool:

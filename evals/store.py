@@ -29,6 +29,8 @@ except ImportError:
 
 FORMAT = 1
 FSYNC_EVERY_S = 1.0
+CANARY = "+canary"
+"""End of an option's name whose runs are canaries: few documents, asked often; no run of the whole."""
 
 
 def results_root() -> Path:
@@ -353,42 +355,3 @@ def _cannot_write(path: Path, error: OSError) -> StoreError:
         "set EVALS_RESULTS to a folder that can be written" if error.errno != 28 else "free some space and run it again"
     )
     return StoreError(f"{path} cannot be written: {error.strerror or error}; {mend}")
-
-
-def paired(folder: Path, scorer: str | None = None) -> Iterator[tuple[Record, dict[str, Any]]]:
-    """Each line of a scores file with its record. Streams both side by side; seeks only where their order differs."""
-    stream: Iterator[Record] | None = records(folder)
-    offsets: dict[tuple[str, int], int] = {}
-    for line in scores(folder, scorer):
-        key = (line["sample_id"], line["repeat"])
-        record = next(stream, None) if stream else None
-        if record is None or record.answer is None or (record.sample_id, record.repeat) != key:
-            if stream:  # another order, or a failure that a later line may have mended
-                stream, offsets = None, _offsets(folder / "records.jsonl")
-            if key not in offsets:
-                continue
-            record = _record_at(folder / "records.jsonl", offsets[key])
-        yield record, line
-
-
-def _offsets(path: Path) -> dict[tuple[str, int], int]:
-    """(sample id, repeat) -> where the line that counts begins."""
-    found: dict[tuple[str, int], tuple[int, bool]] = {}
-    at = 0
-    with path.open("rb") as file:
-        for raw in file:
-            try:
-                line = json.loads(raw.decode("utf-8", "surrogatepass"))
-                key, good = (line["sample_id"], line["repeat"]), line["answer"] is not None
-                if good or not found.get(key, (0, False))[1]:
-                    found[key] = (at, good)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                pass
-            at += len(raw)
-    return {key: offset for key, (offset, _) in found.items()}
-
-
-def _record_at(path: Path, offset: int) -> Record:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return decode(json.loads(file.readline().decode("utf-8", "surrogatepass")))

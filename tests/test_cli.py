@@ -80,7 +80,7 @@ def test_a_sweep_ends_in_one_table(project: Path, capfd: pytest.CaptureFixture[s
         ([*RUN, "task.max_chars=many"], "task.max_chars='many'"),
         ([*RUN, "limit"], "did you mean KEY=limit?"),
         (["run", "task=mine", "model=rules,fake"], "needs -m"),
-        (["rum"], "did you mean run?"),
+        (["rum"], "did you mean run"),
         (["score", "task=mine"], "give either predictions=FILE.jsonl or rescore=RUN"),
     ],
 )

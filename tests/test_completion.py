@@ -37,7 +37,8 @@ def press(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
     [
         ("evals", list(COMMANDS)),
         ("evals ", list(COMMANDS)),
-        ("evals r", ["run"]),
+        ("evals r", [word for word in COMMANDS if word.startswith("r")]),
+        ("evals ru", ["run"]),
         ("evals run", ["run"]),
         ("evals s", ["score"]),
         ("evals x", []),
@@ -69,6 +70,8 @@ def test_models_and_tasks_have_keys_of_their_own(press: Press) -> None:
         ("evals run model=fake model.err", {"model.error=", "model.error_rate="}),
         ("evals run -m model=rules task=cu", {"task=cuad"}),
         ("evals run model=nothing_like_it", set()),
+        ("evals run model=hybrid model.strong=ru", {"model.strong=rules"}),
+        ("evals score model.strong=ru", set()),
         ("evals score predictions=run.jsonl task=leg", {"task=legal_extract"}),
     ],
 )

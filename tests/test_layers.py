@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[1] / "evals"
 LEVELS = {
     **{"core": 0, "errors": 0},
     **{"metrics": 1, "store": 1, "pricing": 1, "stats": 1, "catalog": 1, "policy": 1},
-    **{"models": 2, "engine": 2, "loading": 2, "prompting": 2, "analysis": 2},
+    **{"models": 2, "engine": 2, "loading": 2, "prompting": 2, "harnesses": 2, "analysis": 2},
     **{"report": 3, "commands": 4, "api": 5, "cli": 5, "completion": 5, "__main__": 6, "__init__": 6},
 }
-MAKING, READING = {"models", "engine", "loading", "prompting"}, {"analysis"}
+MAKING, READING = {"models", "engine", "loading", "prompting", "harnesses"}, {"analysis"}
 HEAVY = (
     "hydra pandas numpy scipy sklearn pydantic matplotlib datasets torch transformers llama_cpp openai anthropic litellm ray"
 ).split()

@@ -85,16 +85,6 @@ def test_the_content_hash_does_not_depend_on_the_order(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1]
 
 
-def test_a_failure_that_a_later_line_mended_is_not_what_is_paired(tmp_path: Path) -> None:
-    from evals.core import Score
-
-    path = folder(tmp_path, record("a"), record("b", text=None), record("b", text="good"))
-    with store.RunFolder(path) as run:
-        for name in ("a", "b"):
-            run.append_score("s", record(name), Score(metrics={}), {})
-    assert [(r.sample_id, r.text) for r, _ in store.paired(path, "s")] == [("a", "{}"), ("b", "good")]
-
-
 AWKWARD = [
     "\ud800", 10**30, -(2**63) - 1, 2**64, 1e16, -0.0, 5e-324, 0.1, math.nan, -math.inf, True, None, 'é\u2028\x7f\0"\\',
     "", 0, False, [], {}, [()], {"a": None}, {"a": {"b": (1, 2.5, math.nan)}}, {1: 2}, {"\udfff": 1}, date(2024, 1, 1),

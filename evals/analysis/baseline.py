@@ -7,7 +7,7 @@ nor gold nor answers. It works from a fresh clone and in CI, where no run folder
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,17 +60,24 @@ def _read_run(folder: Path) -> Side:
     if not (folder / "summary.json").is_file():
         raise StoreError(f"{folder} is not complete: the command that made it goes on with it")
     about = {name: manifest.get(name) for name in ABOUT} | {"dataset": dataset_hash(manifest.get("dataset"))}
-    fields = list(_leaves(folder, manifest["hashes"].get("scorer")))
     return Side(
-        where=str(folder), about=about, rows=load_run(folder), fields=pd.DataFrame(fields, columns=list(FIELDS))
+        where=str(folder),
+        about=about,
+        rows=load_run(folder),
+        fields=_leaves(store.scores(folder, manifest["hashes"].get("scorer"))),
     )
 
 
-def _leaves(folder: Path, scorer: str | None) -> Iterator[dict[str, Any]]:
-    for line in store.scores(folder, scorer):
-        for leaf in line.get("fields", ()):
-            kept = {name: leaf.get(name) for name in FIELDS[2:]}
-            yield {"sample_id": line["sample_id"], "repeat": line["repeat"], **kept}
+def _leaves(lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a leaf; gathered by column, which is several times quicker than a dict a leaf."""
+    columns: dict[str, list[Any]] = {name: [] for name in FIELDS}
+    for line in lines:
+        leaves = line.get("fields", ())
+        columns["sample_id"] += [line["sample_id"]] * len(leaves)
+        columns["repeat"] += [line["repeat"]] * len(leaves)
+        for name in FIELDS[2:]:
+            columns[name] += [leaf.get(name) for leaf in leaves]
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
 
 
 def dataset_hash(identity: Mapping[str, Any] | None) -> str | None:

@@ -6,7 +6,7 @@ equivalent (the whole interval lies within the margin), regressed or improved (H
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,13 @@ TIMES = {"p50_s": 0.5, "p95_s": 0.95}
 LOWER_IS_BETTER = frozenset({"hallucination_rate", "failed", "cost", *TIMES})
 METRICS = ("f1", "f1_strict", "exact", "schema_valid", "hallucination_rate", "failed", "cost", "p50_s", "p95_s")
 """Compared unless told otherwise."""
-KNOWN = (*RATIOS, *SHARES, "cost", *TIMES)
+KNOWN = (*RATIOS, *SHARES, "score", "cost", *TIMES)
+OF_FIELDS = (*RATIOS, "exact_strict", "schema_valid", "parse_strict", "parse_lenient")
+"""What only an extraction has; `score` is the main score of a run that has none of it (an import)."""
 SLICED = ("f1", "exact")
 """Compared inside every slice: each more test makes all of them less sharp."""
 ALPHA = 0.05
+NO_COST = "no cost is known; machine.usd_per_hour=... prices a machine of your own"
 SMALL_N_FOR_P95 = 200
 
 
@@ -143,8 +146,9 @@ def _leaves(fields: pd.DataFrame, shared: pd.MultiIndex) -> pd.DataFrame:
 # Testing ------------------------------------------------------------------------------------------------------
 
 
-def tested(pair: Pair, metric: str, where: "pd.Series[bool] | None" = None) -> Tested | str:
-    """One metric over the shared documents (of a slice); a word instead where it was not measured."""
+def tested(pair: Pair, metric: str, where: "pd.Series[bool] | None" = None, drawn: Array | None = None) -> Tested | str:
+    """One metric over the shared documents (of a slice); a word instead where it was not measured. `drawn`: draws of a
+    quantile that were made for several at once."""
     keep = np.ones(len(pair.a), dtype=bool) if where is None else where.to_numpy()
     a, b = pair.a[keep], pair.b[keep]
     groups = None if pair.groups is None else pair.groups[keep]
@@ -152,14 +156,17 @@ def tested(pair: Pair, metric: str, where: "pd.Series[bool] | None" = None) -> T
         return _ratio_of((*_ratio(a, metric), *_ratio(b, metric)), groups)
     column = "notional_usd" if metric == "cost" else "latency_s" if metric in TIMES else metric
     left, right = _array(a[column]), _array(b[column])
-    if metric in SHARES:
+    if metric in SHARES and not (np.isnan(left).all() or np.isnan(right).all()):
         return paired.share(np.nan_to_num(left), np.nan_to_num(right), groups)
     known = ~np.isnan(left) & ~np.isnan(right)
     if not known.any():
-        return "not measured"
+        return NO_COST if metric == "cost" else "not measured"
     cut = None if groups is None else groups[known]
     if metric in TIMES:
-        return paired.percentile(left[known], right[known], TIMES[metric], cut)
+        return paired.percentile(left[known], right[known], TIMES[metric], cut, drawn=drawn)
+    if metric == "score":  # right or wrong, or a mean; what could not be scored on either side is left out
+        binary = np.isin(np.concatenate([left[known], right[known]]), (0.0, 1.0)).all()
+        return (paired.share if binary else paired.mean)(left[known], right[known], cut)
     if not known.all():
         return f"{int((~known).sum())} documents have no known cost"
     return paired.relative_mean(left * 1000, right * 1000, groups)
@@ -177,6 +184,16 @@ def _array(column: "pd.Series[Any]") -> Array:
     return column.to_numpy(np.float64)
 
 
+def suited(pair: Pair, metrics: Sequence[str], gated: Collection[str] = ()) -> list[str]:
+    """The metrics; where neither side has field outcomes, their own main score instead of what is made of fields and
+    bears no gate. Where the score is right or wrong it is the exact match, and is tested once."""
+    if pair.a["tp"].notna().any() or pair.b["tp"].notna().any():
+        return list(metrics)
+    same = all(side["exact"].equals(side["score"]) for side in (pair.a, pair.b))
+    instead = (*OF_FIELDS, *(["exact"] if same else []))
+    return ["score", *(name for name in metrics if name != "score" and (name in gated or name not in instead))]
+
+
 def findings(
     pair: Pair, metrics: Sequence[str], by: Sequence[str], latency: Sequence[str], cost: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
@@ -184,14 +201,26 @@ def findings(
     wanted = list(_wanted(pair, metrics, by))
     ratios = {place: _parts(pair, *place) for place in wanted if place[0] in RATIOS}
     drawn = dict(zip(ratios, paired.ratio_draws(list(ratios.values()), pair.groups), strict=True))
+    timed = dict(_timed(pair, [metric for metric, *_ in wanted if metric in TIMES])) if not latency else {}
     for place in wanted:
         metric, cut, path = place
         refused = latency if metric in TIMES else cost if metric == "cost" else ()
         if place in ratios:
             found = _ratio_of(ratios[place], pair.groups, drawn[place])
         else:
-            found = tested(pair, metric, None if cut is None else pair.a["slice"] == cut)
+            found = tested(pair, metric, None if cut is None else pair.a["slice"] == cut, timed.get(metric))
         yield _row(metric, found, slice=cut, field=path, refused=refused)
+
+
+def _timed(pair: Pair, metrics: Sequence[str]) -> Iterator[tuple[str, Array]]:
+    """Draws of the whole's latency quantiles, one draw of documents for all of them."""
+    left, right = _array(pair.a["latency_s"]), _array(pair.b["latency_s"])
+    known = ~np.isnan(left) & ~np.isnan(right)
+    cut = None if pair.groups is None else pair.groups[known]
+    if known.any():
+        yield from zip(
+            metrics, paired.percentile_draws(left[known], right[known], [TIMES[m] for m in metrics], cut), strict=True
+        )
 
 
 Place = tuple[str, str | None, str | None]
@@ -319,14 +348,15 @@ def overall(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def without_infrastructure(pair: Pair) -> list[str]:
-    """The difference in F1 with the documents left out that failed on the way, in words; nothing where none did."""
+    """The difference in F1 (or the main score) with the documents left out that failed on the way, in words; nothing where none did."""
     spoilt = (pair.a["infra"] > 0) | (pair.b["infra"] > 0)
     if not spoilt.any():
         return []
-    found = tested(pair, "f1", ~spoilt)
+    metric = suited(pair, ["f1"])[0]
+    found = tested(pair, metric, ~spoilt)
     said = "nothing is left" if isinstance(found, str) else _signed(found)
     return [
-        f"{int(spoilt.sum())} documents failed on the way and count as zero; without them the f1 difference is {said}"
+        f"{int(spoilt.sum())} documents failed on the way and count as zero; without them the {metric} difference is {said}"
     ]
 
 

@@ -7,12 +7,13 @@ interval is on the right side, failed where the whole of it is on the wrong one,
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 from evals.analysis.compare import KNOWN, LOWER_IS_BETTER, TIMES
 from evals.catalog import nearest
 from evals.errors import ConfigError
-from evals.stats import Estimate, noninferior
+from evals.stats import Estimate, noninferior, wilson
 
 KINDS = ("min", "max", "margin", "max_increase")
 Gates = Mapping[str, Mapping[str, float]]
@@ -65,11 +66,17 @@ def evaluate(gates: Gates, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 def _judged(row: Mapping[str, Any], kind: str, limit: float) -> dict[str, Any]:
     if kind == "min":
-        return _bounded(row["candidate"], row["candidate_low"], row["candidate_high"], limit, row["n"], up=True)
+        return _bounded(
+            row["candidate"], row["candidate_low"], row["candidate_high"], limit, row["n"], row["metric"], up=True
+        )
     if kind == "max":
-        return _bounded(row["candidate"], row["candidate_low"], row["candidate_high"], limit, row["n"], up=False)
+        return _bounded(
+            row["candidate"], row["candidate_low"], row["candidate_high"], limit, row["n"], row["metric"], up=False
+        )
     if kind == "max_increase":
-        return _bounded(row["relative"], row["relative_low"], row["relative_high"], limit, row["n"], up=False)
+        return _bounded(
+            row["relative"], row["relative_low"], row["relative_high"], limit, row["n"], row["metric"], up=False
+        )
     sign = -1 if row["metric"] in LOWER_IS_BETTER else 1
     bounds = sorted((sign * row["low"], sign * row["high"]))
     word = noninferior(Estimate(sign * row["difference"], bounds[0], bounds[1], row["n"]), limit)
@@ -78,13 +85,35 @@ def _judged(row: Mapping[str, Any], kind: str, limit: float) -> dict[str, Any]:
     return {"value": row["difference"], "low": row["low"], "high": row["high"], "result": result, "needed": needed}
 
 
-def _bounded(value: float, low: float, high: float, limit: float, n: int, *, up: bool) -> dict[str, Any]:
+def _bounded(value: float, low: float, high: float, limit: float, n: int, metric: str, *, up: bool) -> dict[str, Any]:
     """An interval against a limit; without one bound (an order statistic that n does not reach) never more than
     inconclusive on that side."""
     inside, outside = (low >= limit, high < limit) if up else (high <= limit, low > limit)
     result = "met" if inside else "failed" if outside else "inconclusive"
     needed = None
-    if result == "inconclusive" and value != limit and not math.isnan(low) and not math.isnan(high):
+    if result == "inconclusive" and metric in TIMES and math.isnan(high if value <= limit else low):
+        needed = bound_needs(TIMES[metric])
+    elif result == "inconclusive" and value != limit and not math.isnan(low) and not math.isnan(high):
+        if needed := _score_needs(value, low, high, limit, n):
+            return {"value": value, "low": low, "high": high, "result": result, "needed": max(n + 1, needed)}
         half = abs(value - (low if (value >= limit) == up else high))  # the bound towards the limit
         needed = max(n + 1, math.ceil(n * (half / abs(value - limit)) ** 2)) if half else None
     return {"value": value, "low": low, "high": high, "result": result, "needed": needed}
+
+
+def _score_needs(value: float, low: float, high: float, limit: float, n: int) -> int | None:
+    """Documents from which on Wilson's interval of this share leaves the limit out: z^2 L (1 - L) / (share - L)^2, for
+    it is the score test turned round (Wilson 1927). `None` for an interval that is not Wilson's."""
+    if not (0 <= value <= 1 and 0 < limit < 1 and n > 0):
+        return None
+    own = wilson(value * n, n)
+    if abs(own.low - low) + abs(own.high - high) > 1e-9:
+        return None
+    z = NormalDist().inv_cdf(0.975)
+    return math.ceil(z * z * limit * (1 - limit) / (value - limit) ** 2)
+
+
+def bound_needs(q: float, *, level: float = 0.95) -> int:
+    """Documents from which on a quantile has both bounds of its order-statistic interval: the farther one needs
+    max(q, 1 - q)^n <= (1 - level) / 2 (David and Nagaraja 2003, section 7.1)."""
+    return math.ceil(math.log((1 - level) / 2) / math.log(max(q, 1 - q)))

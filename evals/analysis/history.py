@@ -12,7 +12,7 @@ from typing import Any
 from evals import store
 from evals.analysis.baseline import Side, find, read_side, reference_path, served
 from evals.analysis.changes import served_change
-from evals.analysis.compare import ALPHA, join, tested, unlike
+from evals.analysis.compare import ALPHA, join, suited, tested, unlike
 from evals.analysis.summary import quality
 from evals.analysis.table import run_folders
 from evals.errors import DataError, StoreError
@@ -36,7 +36,8 @@ def load(task: str, where: str | None = None, option: str | None = None) -> list
         if named and (reference.option, reference.about["started_at"]) not in known:
             sides.append(reference)
     if not sides:
-        raise StoreError(f"no complete run of task={task}{f' of {option}' if option else ''} is found")
+        place = where or store.results_root()
+        raise StoreError(f"no complete run of task={task}{f' of {option}' if option else ''} is found at {place}")
     return sorted(sides, key=lambda side: str(side.about["started_at"] or ""))
 
 
@@ -66,14 +67,16 @@ def _row(side: Side) -> dict[str, Any]:
     values = {"p95_s": (p95.value, p95.low, p95.high)}
     values["usd_per_1k"] = (usd.value, usd.low, usd.high) if known else (math.nan,) * 3
     return {
+        "task": side.about["task"],
         "option": side.option,
         "started_at": side.about["started_at"],
         "run": side.where,
         "n": int(side.rows["sample_id"].nunique()),
-        **{name: figures[name] for name in TESTED},
+        **{name: figures[name] for name in (*TESTED, "score") if name in figures},
         **{
             name: dict(zip(("value", "low", "high"), map(_known, three), strict=True)) for name, three in values.items()
         },
+        "timed": p95.n,
         "load": side.about["load"],
         "answered_by": {name: list(found) for name, found in served(side.rows).items()},
     }
@@ -93,7 +96,7 @@ def _step(before: Side, side: Side) -> dict[str, Any]:
         pair = join(before, side)
     except DataError:
         return {"step": "not comparable: no document in common", "p": {}, "served": called}
-    found = {name: one for name in TESTED if not isinstance(one := tested(pair, name), str)}
+    found = {name: one for name in suited(pair, TESTED) if not isinstance(one := tested(pair, name), str)}
     return {
         "step": f"{len(pair.a)} documents in common",
         "p": {name: one.p for name, one in found.items()},

@@ -36,7 +36,9 @@ def load_table(path: str | os.PathLike[str], *, columns: Columns = {}) -> pd.Dat
     columns under `model` is a wide table, one column of scores a model. Columns not named are kept.
 
     A cost that is blank or 0 is `None` with a word in `cost_flag` (0 stays where `location` is `own`); percentages
-    become fractions; a name that occurs twice is numbered. Each is told as a `TableWarning`. Raises `DataError`.
+    become fractions; a name that occurs twice is numbered; a failed row (`failed`: any error code or word, but for
+    empty, 0, false, no, none) without a score counts as 0, and its latency of 0 was not measured. Each is told as a
+    `TableWarning`. Raises `DataError`.
     """
     frame, notes = read_table(Path(path), columns)
     for note in notes:
@@ -56,8 +58,9 @@ def read_table(path: Path, columns: Columns = {}) -> tuple[pd.DataFrame, list[st
     for name in NUMBERS:
         if name in frame:
             frame[name] = _numbers(path, frame[name], str(columns.get(name, name)))
-    frame["failed"] = frame["failed"].fillna(False).astype(bool) if "failed" in frame else False
+    frame["failed"] = _failed(frame["failed"]) if "failed" in frame else False
     frame = _named(path, frame, notes)
+    _unanswered(frame, notes)
     _fractions(frame, notes)
     _counts(frame, notes)
     _costs(frame, notes)
@@ -154,6 +157,31 @@ def _numbers(path: Path, column: "pd.Series[Any]", theirs: str) -> "pd.Series[An
         row = int(np.flatnonzero(found < 0)[0])
         raise DataError(f"{path}: {theirs} of row {row + 1} is {found.iloc[row]:g}, below 0")
     return found
+
+
+NO_ERROR = ("", "0", "0.0", "false", "no", "none", "null", "nan", "<na>", "ok", "success", "200", "200.0")
+"""What a column of errors says of a row without one."""
+
+
+def _failed(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Which rows failed: true, an error's code or its words; blanks and `NO_ERROR` are none."""
+    said = column.map(lambda cell: "" if cell is None else str(cell).strip().lower())
+    return ~said.isin(NO_ERROR)
+
+
+def _unanswered(frame: pd.DataFrame, notes: list[str]) -> None:
+    """Failed rows are never dropped: without a score they score 0."""
+    failed = frame["failed"]
+    if "sample_id" not in frame or not failed.any():
+        return
+    counts = frame.groupby("option")["failed"].agg(["sum", "size"])
+    told = [f"{name!r} {row['sum']} of {row['size']}" for name, row in counts[counts["sum"] > 0].iterrows()]
+    more = f" and {len(told) - 4} options more" if len(told) > 4 else ""
+    said = ""
+    if "score" in frame and (blank := failed & frame["score"].isna()).any():
+        frame.loc[blank, "score"] = 0.0
+        said = "; without a score they count as 0"
+    notes.append(f"rows that failed: {', '.join(told[:4])}{more}{said}")
 
 
 def _named(path: Path, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

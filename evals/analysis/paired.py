@@ -163,9 +163,18 @@ def _linear(numerator: Array, denominator: Array) -> Array:
     return np.asarray(value + (numerator - value * denominator) / denominator.mean())
 
 
-def percentile(
-    a: Array, b: Array, q: float, groups: Array | None = None, *, draws: int = 2000, seed: int = 0
-) -> Tested:
+def percentile_draws(
+    a: Array, b: Array, qs: Sequence[float], groups: Array | None = None, *, draws: int = 2000, seed: int = 0
+) -> list[Array]:
+    """draws x 2 (both sides) for each quantile; one draw of documents serves all of them. Empty: too few documents."""
+    if len(a) < LEAST_FOR_BOOTSTRAP or not qs:
+        return [np.empty((0, 2)) for _ in qs]
+    axes = [Axis(values=np.stack([a, b]), q=q) for q in qs]
+    drawn = paired_draws(axes, groups=groups, draws=draws, seed=seed)
+    return [drawn[:, :, at] for at in range(len(qs))]
+
+
+def percentile(a: Array, b: Array, q: float, groups: Array | None = None, *, drawn: Array | None = None) -> Tested:
     """A quantile (latency): paired bootstrap of documents, difference and share; p from the draws' signs.
 
     p = 2 min(P(d <= 0), P(d >= 0)), each with one draw added (Davison and Hinkley 1997, section 4.2.5).
@@ -176,8 +185,8 @@ def percentile(
         return replace(found, difference=Estimate(0.0, math.nan, math.nan, len(a)), p=1.0, note=SAME_ANSWERS)
     if len(a) < LEAST_FOR_BOOTSTRAP:
         return replace(found, difference=Estimate(value, math.nan, math.nan, len(a)), note="n too small")
-    drawn = paired_draws([Axis(values=np.stack([a, b]), q=q)], groups=groups, draws=draws, seed=seed)
-    left, right = drawn[:, 0, 0], drawn[:, 1, 0]
+    drawn = percentile_draws(a, b, [q], groups)[0] if drawn is None else drawn
+    draws, (left, right) = len(drawn), drawn.T
     gaps, shares = right - left, right / np.where(left > 0, left, np.nan) - 1
     tail = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     low, high = np.quantile(gaps, tail)

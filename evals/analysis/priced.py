@@ -49,6 +49,20 @@ def add_cost(table: pd.DataFrame, prices: Prices = {}, machines: Mapping[str, An
     return found
 
 
+def price_date(prices: Mapping[str, Any] | None) -> str | None:
+    """The date of a manifest's price snapshot (tier -> price); `None` where it has none. Several: the newest."""
+    dates = [str(price["date"]) for price in (prices or {}).values() if price.get("date")]
+    return max(dates, default=None)
+
+
+def unlike_dates(snapshots: Mapping[str, Mapping[str, Any] | None]) -> str | None:
+    """Option -> snapshot: in words that they are of different dates; `None` where all that are dated are of one."""
+    dated = {option: found for option, prices in snapshots.items() if (found := price_date(prices))}
+    if len(set(dated.values())) < 2:
+        return None
+    return ", ".join(f"{option}: {date}" for option, date in sorted(dated.items(), key=lambda one: (one[1], one[0])))
+
+
 def _own(part: pd.DataFrame) -> bool:
     return "location" in part and bool((part["location"] == "own").all())
 

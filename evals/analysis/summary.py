@@ -1,18 +1,23 @@
-"""One run's rows -> `summary.json`: every figure with its n and interval, and `None` where nothing was measured."""
+"""One run's rows -> `summary.json`: every figure with its n and interval, and `None` where nothing was measured.
 
-import math
+A figure reads the columns it needs and lets them go: a run of ten million documents needs the memory of a few columns.
+"""
+
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from evals.analysis.table import busy_seconds
+from evals.analysis.outcomes import Documents, documents, outcomes
+from evals.analysis.own_score import with_own_score
+from evals.analysis.rows import Codes, FileRows, FrameRows, Mask, Rows, Tags, busy_seconds
 from evals.errors import INFRASTRUCTURE
 from evals.pricing import machine_cost_usd, weakest
-from evals.stats import Estimate, mean_t, quantile, ratio_bootstrap, wilson
+from evals.stats import mean_t, quantile
+from evals.stats.intervals import quantiles
 
-SHARES = ("exact", "exact_strict", "schema_valid", "parse_strict", "parse_lenient")
 SMALL_N_FOR_P95 = 200
 BENT = 0.05
 """Share of the median latency above which the event loop's own lag is told."""
@@ -20,79 +25,107 @@ BENT = 0.05
 
 def summarise(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The summary of one run from its rows (see `table.load_run`) and its manifest."""
-    slices = [name for name in frame["slice"].dropna().unique()]
-    tags = sorted({tag for tags in frame["tags"] for tag in tags} - set(slices))
-    infra = frame["error"].isin(INFRASTRUCTURE)
+    return _summary(FrameRows(frame), manifest, single=False)
+
+
+def summarise_run(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of a run folder from its `table.parquet`, which is made where it must be."""
+    return _summary(FileRows.of([folder]), manifest, single=True)
+
+
+def _summary(rows: Rows, manifest: Mapping[str, Any], *, single: bool) -> dict[str, Any]:
+    cells, of_slice, of_tag = _cells(rows)
+    count = len(next(iter(of_slice.values()), next(iter(of_tag.values()), np.zeros(1, bool))))
+    told = documents(rows, single=single)
+    whole = outcomes(rows, cells, count, told)
+    fresh, seconds = _fresh(rows), busy_seconds(rows)
+    errors, endings = rows.words("error"), rows.words("finish_reason")
+    infra = _among(errors, INFRASTRUCTURE)
+
+    def own(quality: dict[str, Any], keep: Mask | None) -> dict[str, Any]:
+        return with_own_score(quality, rows, single=single, keep=keep) if manifest.get("imported_from") else quality
+
+    sound = documents(rows, single=single, keep=~infra) if infra.any() else None
+    kept = None if sound is None else outcomes(rows, cells, count, sound, ~infra).quality()
+    without = None if kept is None else own(kept, ~infra)
     return {
         "task": manifest["task"],
         "model": manifest["model"],
         "option": manifest["option"],
         "split": manifest["split"],
-        "n": int(frame["sample_id"].nunique()),
+        "n": int(whole.documents.sum()),
         "repeats": int(manifest.get("repeats", 1)),
-        "failed": int(frame["failed"].sum()),
+        "failed": int(rows.flags("failed").sum()),
         "failed_infrastructure": int(infra.sum()),
-        "errors": {kind: int(count) for kind, count in frame["error"].value_counts().items()},
-        "fresh_n": int((~frame["cached"]).sum()),
-        "truncated_documents": int((frame["truncated_chars"].gt(0) | frame["truncated_tokens"].gt(0)).sum()),
-        "cut_answers": int((frame["finish_reason"] == "length").sum()),
-        "refused": int((frame["finish_reason"] == "refusal").sum()),
-        "quality": quality(frame),
-        "quality_without_failed_infrastructure": quality(frame[~infra]) if infra.any() else None,
-        "cost": cost(frame, manifest),
-        "latency": latency(frame, manifest),
+        "errors": _counted(errors),
+        "fresh_n": int((~rows.flags("cached")).sum()),
+        "truncated_documents": int(
+            ((rows.numbers("truncated_chars") > 0) | (rows.numbers("truncated_tokens") > 0)).sum()
+        ),
+        "cut_answers": int(_among(endings, {"length"}).sum()),
+        "refused": int(_among(endings, {"refusal"}).sum()),
+        "quality": own(whole.quality(), None),
+        "quality_without_failed_infrastructure": without,
+        "cost": _cost(rows, manifest, told, fresh, seconds),
+        "latency": _latency(rows, manifest, fresh),
         "notes": notes(manifest),
-        "throughput": throughput(frame),
-        "slices": {name: quality(frame[frame["slice"] == name]) for name in sorted(slices, reverse=True)},
-        "tags": {tag: quality(frame[[tag in tags for tags in frame["tags"]]]) for tag in tags},
+        "throughput": _throughput(rows, fresh, seconds),
+        "slices": {name: whole.quality(of_slice[name]) for name in sorted(of_slice, reverse=True)},
+        "tags": {tag: whole.quality(of_tag[tag]) for tag in sorted(of_tag)},
     }
+
+
+def _cells(rows: Rows) -> tuple[Codes, dict[str, Mask], dict[str, Mask]]:
+    """Each row's cell (slice and combination of tags), and which cells are of each slice and of each other tag."""
+    slice_codes, slices = rows.words("slice")
+    tag_codes, combinations = rows.tags()
+    width = max(len(combinations), 1)
+    cells = tag_codes
+    cells += (slice_codes + 1) * np.int32(width)
+    tags: list[Tags] = [*combinations, *[()] * (width - len(combinations))] * (len(slices) + 1)
+    of_slice = {name: np.repeat(np.arange(len(slices) + 1) == at + 1, width) for at, name in enumerate(slices)}
+    others = {tag for combination in combinations for tag in combination} - set(slices)
+    return cells, of_slice, {tag: np.array([tag in held for held in tags]) for tag in others}
+
+
+def _among(column: tuple[Codes, list[str]], wanted: "frozenset[str] | set[str]") -> Mask:
+    """Which rows have one of these words in a column."""
+    codes, words = column
+    return np.array([*(word in wanted for word in words), False])[codes]
+
+
+def _counted(column: tuple[Codes, list[str]]) -> dict[str, int]:
+    """Word -> rows, the most frequent first."""
+    codes, words = column
+    counts = np.bincount(codes[codes >= 0], minlength=len(words))
+    return {words[at]: int(counts[at]) for at in np.argsort(-counts, kind="stable")}
 
 
 def quality(frame: pd.DataFrame) -> dict[str, Any]:
     """Metric -> {value, low, high, n}. Repeats are averaged inside a document; documents of one group stay together."""
-    documents = (
-        frame.drop(columns=["tags"])
-        .groupby("sample_id", sort=False)
-        .agg({**{name: "mean" for name in _counts() + list(SHARES) + ["wrong_grounded", "invented"]}, "group": "first"})
-    )
-    clusters = documents.groupby(documents["group"].fillna(documents.index.to_series()), sort=False)[_counts()].sum()
-    n = len(documents)
-    found = {"f1": _f1(clusters, ""), "f1_strict": _f1(clusters, "strict_")}
-    found |= {name: _share(documents[name].fillna(0), documents["group"]) for name in SHARES}
-    negatives = clusters["hall"] + clusters["tn"]
-    found["hallucination_rate"] = ratio_bootstrap(_array(clusters["hall"]), _array(negatives))
-    return {name: {**_plain(estimate), "n": n} for name, estimate in found.items()}
-
-
-def _share(values: "pd.Series[Any]", groups: "pd.Series[Any]") -> Estimate:
-    """A share of documents: Wilson; where documents stand in groups, the bootstrap of whole groups."""
-    if groups.notna().sum() == 0:
-        return wilson(float(values.sum()), len(values))
-    sums = values.groupby(groups.fillna(groups.index.to_series()), sort=False).agg(["sum", "count"])
-    return ratio_bootstrap(_array(sums["sum"]), _array(sums["count"]))
-
-
-def _counts() -> list[str]:
-    return ["tp", "wrong", "miss", "hall", "tn", "strict_tp", "strict_wrong", "strict_miss", "strict_hall"]
-
-
-def _f1(clusters: pd.DataFrame, prefix: str) -> Estimate:
-    """Micro F1 = 2TP / (2TP + 2 WRONG + MISS + HALL), bootstrap over documents."""
-    hits = 2 * _array(clusters[f"{prefix}tp"])
-    rest = (
-        2 * _array(clusters[f"{prefix}wrong"]) + _array(clusters[f"{prefix}miss"]) + _array(clusters[f"{prefix}hall"])
-    )
-    return ratio_bootstrap(hits, hits + rest)
+    rows = FrameRows(frame)
+    told = documents(rows, single=False)
+    found = outcomes(rows, np.zeros(len(frame), np.int32), 1, told).quality()
+    no_fields = len(frame) > 0 and bool(frame["tp"].isna().all())
+    return with_own_score(found, rows, single=False) if no_fields else found
 
 
 def latency(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """End-to-end seconds of fresh documents; p95 carries its interval, and a word where n is too small for it."""
-    fresh = frame[~frame["cached"] & frame["latency_s"].notna()]
-    values = fresh["latency_s"].to_numpy(np.float64)
-    p50, p95 = quantile(values, 0.5), quantile(values, 0.95)
-    ttft = quantile(fresh["ttft_s"].to_numpy(np.float64), 0.5)
-    lag = quantile(fresh["loop_lag_s"].to_numpy(np.float64), 0.95)
-    n = len(values)
+    rows = FrameRows(frame)
+    return _latency(rows, manifest, _fresh(rows))
+
+
+def _fresh(rows: Rows) -> Mask:
+    """Rows that were timed in this run."""
+    return ~np.isnan(rows.numbers("latency_s")) & ~rows.flags("cached")
+
+
+def _latency(rows: Rows, manifest: Mapping[str, Any], fresh: Mask) -> dict[str, Any]:
+    p50, p95 = quantiles(rows.numbers("latency_s")[fresh], (0.5, 0.95))
+    n = p50.n
+    ttft = quantile(rows.numbers("ttft_s")[fresh], 0.5)
+    lag = quantile(rows.numbers("loop_lag_s")[fresh], 0.95)
     bent = lag.value / p50.value if n and p50.value else 0.0
     return {
         "p50_s": _number(p50.value),
@@ -119,30 +152,31 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def throughput(frame: pd.DataFrame) -> dict[str, Any]:
+def _throughput(rows: Rows, fresh: Mask, seconds: float | None) -> dict[str, Any]:
     """Documents a minute and output tokens a second over the time in which documents were under way."""
-    fresh = frame[~frame["cached"] & frame["latency_s"].notna()]
-    seconds = busy_seconds(fresh)
+    n = int(fresh.sum())
     if not seconds:
         return {"docs_per_min": None, "tokens_per_s": None, "busy_s": None, "n": 0}
-    tokens = fresh["output_tokens"].sum(min_count=1)
+    tokens = _known_sum(rows.numbers("output_tokens")[fresh])
     return {
-        "docs_per_min": len(fresh) / seconds * 60,
-        "tokens_per_s": None if math.isnan(tokens) or not tokens else float(tokens / seconds),
+        "docs_per_min": n / seconds * 60,
+        "tokens_per_s": tokens / seconds if tokens else None,
         "busy_s": seconds,
-        "n": len(fresh),
+        "n": n,
     }
 
 
-def cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _cost(
+    rows: Rows, manifest: Mapping[str, Any], told: Documents, fresh: Mask, seconds: float | None
+) -> dict[str, Any]:
     """Dollars. Of an own machine: measured seconds x declared hourly price; of a remote model: reported usage x the
     manifest's dated prices. `None` where a factor is not known; `usd_per_1k` counts what was wasted too."""
     if manifest.get("prices"):
-        return _remote_cost(frame, manifest)
+        return _remote_cost(rows, manifest, told)
     price = (manifest.get("machine") or {}).get("usd_per_hour")
     own = manifest.get("location") == "own"
-    spent = machine_cost_usd(busy_seconds(frame), price) if own else None
-    n = int((~frame["cached"] & frame["latency_s"].notna()).sum())
+    spent = machine_cost_usd(seconds, price) if own else None
+    n = int(fresh.sum())
     return {
         "kind": "machine" if own else None,
         "usd_per_1k": None if spent is None or not n else spent / n * 1000,
@@ -152,43 +186,57 @@ def cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "provenance": None if spent is None else weakest(["measured", "declared"]),
         "billed": spent,
         "notional": spent,
-        "wasted": None if spent is None else float(frame["wasted_usd"].sum()),
+        "wasted": None if spent is None else float(np.nansum(rows.numbers("wasted_usd"))),
         "note": "no machine price declared: machine.usd_per_hour=..." if own and price is None else None,
     }
 
 
-def _remote_cost(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    documents = frame.groupby("sample_id", sort=False)["notional_usd"].agg(lambda part: part.mean(skipna=False))
-    mean = mean_t(_array(documents))
-    silent = int(frame["notional_usd"].isna().sum())
+def _remote_cost(rows: Rows, manifest: Mapping[str, Any], told: Documents) -> dict[str, Any]:
+    machine = (manifest.get("machine") or {}).get("usd_per_hour")
+    mixed = manifest.get("location") == "mixed"
+    if mixed and machine is None:
+        note = "no machine price declared: machine.usd_per_hour=...; what the calls to the API cost stands under hybrid"
+        return {
+            **dict.fromkeys(("usd_per_1k", "low", "high", "provenance", "billed", "notional", "wasted")),
+            "kind": "mixed",
+            "n": rows.n,
+            "note": note,
+        }
+    notional = rows.numbers("notional_usd")
+    unknown_rows = np.isnan(notional)
+    silent = int(unknown_rows.sum())
+    if told.of_row is not None and silent:  # a document of which a part is not known is not known
+        notional = np.where(np.bincount(told.of_row, unknown_rows)[told.of_row] > 0, np.nan, notional)
+    mean = mean_t(told.mean(notional))
     whole = silent == 0
-    assumed, unknown = int(frame["wasted_assumed"].sum()), int(frame["wasted_unknown"].sum())
+    assumed, unknown = (int(np.nansum(rows.numbers(name))) for name in ("wasted_assumed", "wasted_unknown"))
     notes = [manifest["price_note"]] if manifest.get("price_note") else []
     notes += [f"{silent} documents reported no usage: their cost is not known"] if silent else []
     notes += [f"{assumed} unreadable replies are assumed to have cost what the answer did"] if assumed else []
     notes += [f"{unknown} attempts that timed out may have been billed: not counted"] if unknown else []
     declared = [price["provenance"] for price in manifest["prices"].values()]
     return {
-        "kind": "api",
+        "kind": "mixed" if mixed else "api",
         "usd_per_1k": _number(mean.value * 1000) if whole else None,
         "low": _number(mean.low * 1000) if whole else None,
         "high": _number(mean.high * 1000) if whole else None,
         "n": mean.n,
-        "provenance": weakest(["measured", *declared, *(["assumed"] if assumed else [])]) if whole else None,
-        "billed": float(frame["cost_usd"].sum()) if whole else None,
-        "notional": float(frame["notional_usd"].sum()) if whole else None,
-        "wasted": float(frame["wasted_usd"].sum()),
+        "provenance": weakest(
+            ["measured", *declared, *(["declared"] if mixed else []), *(["assumed"] if assumed else [])]
+        )
+        if whole
+        else None,
+        "billed": float(np.nansum(rows.numbers("cost_usd"))) if whole else None,
+        "notional": float(np.nansum(notional)) if whole else None,
+        "wasted": float(np.nansum(rows.numbers("wasted_usd"))),
         "note": "; ".join(notes) or None,
     }
 
 
-def _array(column: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]]:
-    return column.to_numpy(np.float64)
+def _known_sum(values: Any) -> float | None:
+    """`None` where nothing is known."""
+    return None if np.isnan(values).all() else float(np.nansum(values))
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _plain(estimate: Estimate) -> dict[str, float | None]:
-    return {"value": _number(estimate.value), "low": _number(estimate.low), "high": _number(estimate.high)}
+    return None if np.isnan(value) else value

@@ -87,18 +87,31 @@ def _groups(frame: pd.DataFrame, ids: Any) -> NDArray[np.int64] | None:
 def _about(frame: pd.DataFrame, options: Sequence[str]) -> pd.DataFrame:
     order: Any = list(options)
     first: Any = frame.drop_duplicates("option").set_index("option").reindex(order)
-    flags: Any = [None] * len(order)
+    flags: list[list[str]] = [[] for _ in order]
     if "cost_flag" in frame:
-        flags = frame.groupby("option")["cost_flag"].first().reindex(order)
+        for own, flag in zip(flags, frame.groupby("option")["cost_flag"].first().reindex(order), strict=True):
+            own += [flag] if isinstance(flag, str) else []
+    for own, name in zip(flags, order, strict=True):
+        own += _failures(frame[frame["option"] == name])
     return pd.DataFrame(
         {
             "option": list(options),
             "model": list(first["model"]) if "model" in first else list(options),
             "load": list(first["load"]) if "load" in first else None,
             "n": list(frame.groupby("option")["sample_id"].nunique().reindex(order)),
-            "flags": [[flag] if isinstance(flag, str) else [] for flag in flags],
+            "flags": flags,
         }
     )
+
+
+def _failures(rows: pd.DataFrame) -> list[str]:
+    """The share of an option's answers that failed; a latency of those that were not timed is of the others alone."""
+    if "failed" not in rows or not (failed := rows["failed"].astype(bool)).any():
+        return []
+    said = f"{int(failed.sum())} of {len(rows)} answers failed ({100 * failed.mean():.0f} %)"
+    if "latency_s" in rows and rows.loc[failed, "latency_s"].isna().any():
+        said += f": latency is of the {int(rows['latency_s'].notna().sum())} that were timed"
+    return [said]
 
 
 def axis_of(units: Units, name: str, statistic: str) -> Axis | None:
@@ -114,7 +127,8 @@ def axis_of(units: Units, name: str, statistic: str) -> Axis | None:
 def interval_of(
     axis: Axis, at: int, groups: NDArray[np.int64] | None, *, level: float, drawn: Array | None = None
 ) -> Estimate:
-    """One option's figure with the interval that suits it: Wilson for right/wrong, bootstrap for ratios (of the draws
+    """One option's figure with the interval that suits it (quantiles are linear between order statistics, Hyndman and
+    Fan's type 7, as numpy's and the llmperf summaries'): Wilson for right/wrong, bootstrap for ratios (of the draws
     that are there already), order statistics for quantiles, for means BCa up to 500 documents, t above, clustered t
     with groups."""
     values = axis.values[at]

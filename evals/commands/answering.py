@@ -1,21 +1,24 @@
 """Settings -> the engine that answers: limits, budget, response cache, who may see what, and what progress shows."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evals.commands.settings import BudgetSettings, RunSettings
+from evals.commands.sides import parts
 from evals.core import Call, Price, Record, Request, Usage
 from evals.engine.budget import Budget, Spent
 from evals.engine.cache import ResponseCache
+from evals.engine.egress import Egress
 from evals.engine.generate import Engine
 from evals.engine.limits import Limiter
+from evals.engine.means import Means
 from evals.errors import ConfigError
-from evals.models.base import Model
+from evals.models.base import Model, Router
 from evals.models.weights import cache_root
 from evals.policy import forbidden
-from evals.pricing import STANDARD, call_cost_usd, paid_here, tier_price, usage_cost_usd
+from evals.pricing import STANDARD, call_cost_usd, own_prices, paid_here, tier_price, usage_cost_usd
 
 WIRE_CONCURRENCY = 8
 WIRE_ATTEMPT_TIMEOUT_S = 60.0
@@ -26,14 +29,21 @@ def account(model: Model) -> str | None:
     return getattr(model, "account", None)
 
 
+def wire(model: Model | Router) -> bool:
+    """Is any of it reached over a network?"""
+    return any(account(one) for one in (model.models.values() if isinstance(model, Router) else [model]))
+
+
 def concurrency(settings: RunSettings) -> int:
-    """Documents in flight: what is said, else one on a machine of one's own (llama-cpp-python's server drops an answer
-    when the next request comes) and a few elsewhere."""
-    return settings.concurrency or (1 if settings.model.get("location") == "own" else WIRE_CONCURRENCY)
+    """Documents in flight: what is said, else one where a machine of one's own answers (llama-cpp-python's server drops
+    an answer when the next request comes) and a few elsewhere."""
+    sides = list(parts(settings).values()) or [settings]
+    own = any(one.model.get("location") == "own" for one in sides)
+    return settings.concurrency or (1 if own else WIRE_CONCURRENCY)
 
 
 def limits(settings: RunSettings, model: Model) -> dict[str, Any]:
-    """Keyword arguments of the engine that say how attempts are made."""
+    """How attempts at this model are made: fields of `Means` but for its cache, budget and ledger."""
     wire = account(model)
     cut = settings.attempt_timeout_s or (WIRE_ATTEMPT_TIMEOUT_S if wire else None)
     spec = settings.model
@@ -44,8 +54,6 @@ def limits(settings: RunSettings, model: Model) -> dict[str, Any]:
     return {
         "attempts": settings.attempts,
         "attempt_timeout_s": cut,
-        "timeout_s": settings.timeout_s,
-        "seed": settings.seed,
         "forbid": None if spec.get("location") == "own" else forbid,
         "limiter": Limiter(
             wire or "",
@@ -84,6 +92,71 @@ def _machine_minutes(settings: RunSettings, said: BudgetSettings) -> float:
     if not rate or said.usd is None:
         raise ConfigError(f"budget.usd={said.usd:g} needs a price: say machine.usd_per_hour=..., or budget.minutes=...")
     return min(said.usd / float(rate) * 60, said.minutes or math.inf)
+
+
+def asking(
+    settings: RunSettings,
+    model: Model | Router,
+    *,
+    caches: Mapping[str, ResponseCache],
+    prices: Mapping[str, Price] | None,
+    spent: Spent,
+    egress: Egress,
+) -> dict[str, Any]:
+    """Keyword arguments of the engine that say how its model is asked, or each of a hybrid's."""
+    if not isinstance(model, Router):
+        means = _means(settings, model, caches.get(""), budget(settings, prices, spent), egress)
+        return {name: getattr(means, name) for name in Means.__dataclass_fields__}
+    sides = parts(settings)
+    budgets = _budgets(settings, {key: one.name for key, one in model.models.items()}, prices, spent)
+    return {
+        "means": {
+            key: _means(sides[key], one, caches.get(key), budgets[key], egress) for key, one in model.models.items()
+        }
+    }
+
+
+def _means(
+    settings: RunSettings, model: Model, cache: ResponseCache | None, spending: Budget | None, egress: Egress
+) -> Means:
+    return Means(cache=cache, budget=spending, on_send=leaving(settings, model, egress), **limits(settings, model))
+
+
+def leaving(settings: RunSettings, model: Model, egress: Egress) -> Callable[[Request], None] | None:
+    """What keeps the ledger of what goes to this model; `None` for one's own infrastructure."""
+    if settings.model.get("location") == "own":
+        return None
+    return egress.to(str(getattr(model, "host", None) or model.name), model.name)
+
+
+def _budgets(
+    settings: RunSettings, names: Mapping[str, str], prices: Mapping[str, Price] | None, spent: Spent
+) -> dict[str, Budget | None]:
+    """One budget for both sides of a hybrid, each at its own prices; a machine of one's own is not billed by the call."""
+    if prices is None:
+        return dict.fromkeys(names, budget(settings, prices, spent))
+    said = settings.budget
+    if said.usd is None and said.tokens is None and said.minutes is None:
+        return dict.fromkeys(names, None)
+    whole = Budget(usd=said.usd, tokens=said.tokens, minutes=said.minutes, cost=lambda _: 0.0, spent=spent)
+    return {key: whole.shared(_cost(own_prices(prices, name) or None)) for key, name in names.items()}
+
+
+def _cost(prices: Mapping[str, Price] | None) -> Callable[[Usage], float | None]:
+    price = tier_price(prices, STANDARD)
+    return (lambda usage: usage_cost_usd(usage, price)) if price else (lambda _: 0.0)
+
+
+def response_caches(
+    settings: RunSettings, model: Model | Router, run: str, facts: Mapping[str, Any]
+) -> dict[str, ResponseCache]:
+    """The cache of replies of each model, "" for the only one; `facts`: what `start` said of it."""
+    if not isinstance(model, Router):
+        one = response_cache(settings, model, run, facts)
+        return {"": one} if one else {}
+    sides = parts(settings)
+    found = {key: response_cache(sides[key], one, run, facts[key]) for key, one in model.models.items()}
+    return {key: cache for key, cache in found.items() if cache}
 
 
 def spent_before(records: Iterable[Record], prices: Mapping[str, Price] | None) -> Spent:

@@ -8,15 +8,16 @@ from evals.commands import answering
 from evals.commands.settings import RunSettings
 from evals.core import Price, Record, Sample, Task
 from evals.engine.batch import Submitted, run_batch
+from evals.engine.egress import Egress
 from evals.engine.generate import Sink
 from evals.errors import ConfigError
-from evals.models.base import Batcher, BatchState, Model
+from evals.models.base import Batcher, BatchState, Model, Router
 from evals.report.progress import Progress
 
 FILE = "batches.json"
 
 
-def check(settings: RunSettings, model: Model) -> None:
+def check(settings: RunSettings, model: Model | Router) -> None:
     """Raise where the model has no batch API."""
     if settings.processing == "batch" and not isinstance(model, Batcher):
         raise ConfigError(f"processing=batch: {model.name} has no batch API here; use processing=online")
@@ -27,7 +28,8 @@ async def answer(
     *,
     folder: store.RunFolder,
     task: Task,
-    model: Model,
+    model: Model | Router,
+    egress: Egress,
     sink: Sink,
     samples: Callable[[], Iterable[Sample]],
     skip: Container[tuple[str, int]],
@@ -36,7 +38,7 @@ async def answer(
     shown: Progress,
 ) -> None:
     """Hand in what is not answered and in no batch yet, wait, and collect."""
-    assert isinstance(model, Batcher)
+    assert isinstance(model, Batcher) and isinstance(model, Model)
     limits = answering.limits(settings, model)
 
     def remember(batches: Sequence[Submitted]) -> None:
@@ -60,5 +62,6 @@ async def answer(
         skip=skip,
         budget=answering.budget(settings, prices, answering.spent_before(before, prices)),
         forbid=limits["forbid"],
+        on_send=answering.leaving(settings, model, egress),
         on_state=on_state,
     )

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from evals import catalog
+from evals.commands import sides
 from evals.commands.settings import RunSettings, ScoreSettings
 from evals.core import stable_hash
 from evals.errors import ConfigError
 from evals.loading import ExtractionTask, import_task, load_task
-from evals.models.base import Model
+from evals.models.base import Model, Router
 
 SPEC = ("_target_", "name", "location", "terms", "card", "quant", "quants", "source", "hint", "price", "priced_as")
 """Keys of a model YAML that describe it; every other key is an argument of its backend."""
@@ -35,7 +36,7 @@ UNNAMED = (
 )
 """Keys of a model that change neither its answers nor what they cost."""
 WATCHED = (
-    *("resume", "out", "experiment", "machine", "retry_errors", "cache", "budget", "confirm_usd"),
+    *("policy", "resume", "out", "experiment", "machine", "retry_errors", "cache", "budget", "confirm_usd"),
     *("attempts", "attempt_timeout_s", "timeout_s", "requests_per_min", "tokens_per_min"),
 )
 """Settings of how a run is carried out: with others the same run goes on."""
@@ -64,13 +65,36 @@ def type_of_task(name: str) -> type[ExtractionTask]:
 
 def shots(settings: RunSettings) -> int:
     """The examples asked for; where none are said, what the model's card asks for (base models need some)."""
-    default = (settings.model.get("card") or {}).get("shots") or 0
-    return int(default) if settings.shots is None else settings.shots
+    asked = {
+        int((one.model.get("card") or {}).get("shots") or 0) for one in sides.parts(settings).values() or [settings]
+    }
+    if settings.shots is None and len(asked) > 1:
+        raise ConfigError("the two models of the hybrid ask for different numbers of examples: say shots=N for both")
+    return asked.pop() if settings.shots is None else settings.shots
 
 
-def model(settings: RunSettings, *, log: Path | None = None) -> Model:
-    """The model that the settings name; an in-process library is put behind a worker of its own."""
-    spec = settings.model
+def model(settings: RunSettings, *, log: Path | None = None) -> Model | Router:
+    """The model that the settings name, or the two of a hybrid."""
+    if sides.is_hybrid(settings.model):
+        from evals.commands import hybrid
+
+        return hybrid.model(settings, log)
+    return one_model(settings, log=log)
+
+
+def refuse_remote(settings: RunSettings) -> None:
+    """Raise where this model's side of the run may not be asked: `privacy=local_only`."""
+    if sides.withheld(settings):
+        raise ConfigError(
+            f"privacy=local_only: {settings.model['name']} is not location: own, nothing is sent to it; "
+            "model.location=own declares a server of your own"
+        )
+
+
+def one_model(settings: RunSettings, *, log: Path | None = None, name: str | None = None) -> Model:
+    """One model under its own name, or another; an in-process library is put behind a worker of its own."""
+    refuse_remote(settings)
+    spec, name = settings.model, name or str(settings.model["name"])
     target = resolve(str(spec.get("_target_") or ""))
     options = {key: value for key, value in spec.items() if key not in SPEC}
     parameters = inspect.signature(target).parameters
@@ -80,12 +104,12 @@ def model(settings: RunSettings, *, log: Path | None = None) -> Model:
         options["stream"] = settings.stream and settings.processing == "online"
     if "answer" in parameters:
         options["answer"] = import_task(catalog.task_folder(str(settings.task["name"])), "rules").answer
-    arguments = checked(target, {**options, "name": spec["name"]}, "model")
+    arguments = checked(target, {**options, "name": name}, "model")
     if inspect.iscoroutinefunction(target.generate):
         return target(**arguments)  # type: ignore[no-any-return]
     from evals.engine.worker import Worker
 
-    return Worker(functools.partial(target, **arguments), name=str(spec["name"]), log=log)
+    return Worker(functools.partial(target, **arguments), name=name, log=log)
 
 
 def weights(spec: Mapping[str, Any]) -> Path:
@@ -143,6 +167,28 @@ def keywords(target: Any) -> dict[str, Any]:
 def option_name(settings: RunSettings) -> str:
     """The model's name and every override that makes it another option: `qwen25_0.5b+quant=q8_0+shots=2`."""
     spec = settings.model
+    defaults = {name: RunSettings.__dataclass_fields__[name].default for name in IN_NAME}
+    parts = {name: getattr(settings, name) for name in IN_NAME if getattr(settings, name) != defaults[name]}
+    tasks = catalog.options("task")
+    name = str(settings.task["name"])
+    base_task = catalog.option("task", name) if name in tasks else {}
+    parts |= {k: settings.task[k] for k in ("max_chars", "truncate") if settings.task.get(k) != base_task.get(k)}
+    if settings.privacy and any(sides.withheld(one) for one in sides.parts(settings).values()):
+        parts["privacy"] = settings.privacy
+    if sides.is_hybrid(spec):
+        from evals.commands import hybrid
+
+        return _joined(hybrid.name(settings), parts)
+    return _joined(str(spec["name"]), _own_parts(spec) | parts)
+
+
+def model_name(spec: Mapping[str, Any]) -> str:
+    """A model's name with its own overrides alone: what a hybrid's calls say of who answered."""
+    return _joined(str(spec["name"]), _own_parts(spec))
+
+
+def _own_parts(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's keys that differ from its YAML."""
     known = catalog.options("model")
     base = catalog.option("model", spec["name"]) if spec["name"] in known else {}
     parts = {k: v for k, v in spec.items() if k not in UNNAMED and v != base.get(k)}
@@ -150,15 +196,11 @@ def option_name(settings: RunSettings) -> str:
         parts["path"] = Path(str(parts["path"])).stem
     if parts.get("base_url"):
         parts["base_url"] = str(parts["base_url"]).split("://")[-1].rpartition("@")[2].split("/")[0]
-    defaults = {name: RunSettings.__dataclass_fields__[name].default for name in IN_NAME}
-    parts |= {name: getattr(settings, name) for name in IN_NAME if getattr(settings, name) != defaults[name]}
-    tasks = catalog.options("task")
-    name = str(settings.task["name"])
-    base_task = catalog.option("task", name) if name in tasks else {}
-    parts |= {k: settings.task[k] for k in ("max_chars", "truncate") if settings.task.get(k) != base_task.get(k)}
-    return "+".join(
-        [str(spec["name"]), *(f"{key}={_short(value)}" for key, value in sorted(parts.items()) if value is not None)]
-    )
+    return parts
+
+
+def _joined(name: str, parts: Mapping[str, Any]) -> str:
+    return "+".join([name, *(f"{key}={_short(value)}" for key, value in sorted(parts.items()) if value is not None)])
 
 
 def _short(value: Any) -> str:
@@ -168,5 +210,19 @@ def _short(value: Any) -> str:
 def run_key(settings: RunSettings, option: str, identity: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     """Hash of everything that makes two commands the same run. The scorer is left out: a record outlives it."""
     asked = {key: value for key, value in vars(settings).items() if key not in WATCHED}
-    asked["model"] = {key: value for key, value in settings.model.items() if key not in UNNAMED or key == "source"}
+    if asked["privacy"] is None:  # runs that were begun before there was such a key are still the same
+        del asked["privacy"]
+    asked["model"] = _asked(settings.model)
     return stable_hash([asked, option, dict(identity), hashes["prompt"], hashes["schema"]])
+
+
+def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a model's keys makes another run: of a hybrid those of its sides, and what the policy decides by."""
+    found = {key: value for key, value in spec.items() if key not in UNNAMED or key == "source"}
+    if sides.is_hybrid(spec):
+        from evals.commands import hybrid
+
+        for side in (one for one in sides.SIDES if spec.get(one)):
+            found[side] = {**_asked(spec[side]), **hybrid.places(spec[side])}  # they bound who answers
+        found["policy"] = hybrid.policy_hash(hybrid.policy_of(spec))
+    return found

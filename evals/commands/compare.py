@@ -42,6 +42,8 @@ def compare(settings: CompareSettings) -> Comparison:
     metrics = _metrics(settings, gates)
     _known("allow", settings.allow, ALLOWED)
     candidates, baseline = _sides(settings)
+    candidates = [_repriced(side, settings) for side in candidates]
+    baseline = _repriced(baseline, settings)
     parts = [_against(baseline, side, settings, metrics) for side in candidates]
     for part, label in zip(parts, labels(candidates), strict=True):
         part["option"] = label
@@ -102,6 +104,12 @@ def _sides(settings: CompareSettings) -> tuple[list[Any], Any]:
     return candidates, read_side(path)
 
 
+def _repriced(side: Any, settings: CompareSettings) -> Any:
+    from evals.commands.repricing import repriced
+
+    return repriced(side, settings.machine.get("usd_per_hour"), now=settings.reprice)
+
+
 def _against(baseline: Any, side: Any, settings: CompareSettings, metrics: Sequence[str]) -> dict[str, Any]:
     """One candidate: its rows (not judged yet), its documents, and what must be said of it."""
     from evals.analysis import changes
@@ -114,19 +122,55 @@ def _against(baseline: Any, side: Any, settings: CompareSettings, metrics: Seque
         told.append(f"latencies compared although conditions differ ({'; '.join(unlike)})")
         unlike = []
     own = "own" in (baseline.about["location"], side.about["location"])
+    if settings.metrics is None:
+        metrics = analysis.suited(pair, metrics, _gates(settings))
     rows = list(analysis.findings(pair, metrics, settings.by, unlike, unlike if own else []))
+    dated = _dated(baseline, side, rows)
     broken, fixed = changes.broken_and_fixed(pair)
     return {
         "option": side.option,
         "run": side.where,
         "n": len(pair.a),
         "told": told,
-        "notes": [*_notes(baseline, side, pair), *changes.served_change(baseline, side)],
+        "notes": [
+            *_notes(baseline, side, pair),
+            *dated,
+            *_priced(baseline, side, settings),
+            *changes.served_change(baseline, side),
+        ],
         "newly_broken": broken,
         "newly_fixed": fixed,
         "documents": changes.field_diff(baseline, side, [*broken, *fixed]),
         "rows": rows,
     }
+
+
+def _dated(baseline: Any, side: Any, rows: list[dict[str, Any]]) -> list[str]:
+    """Where the two price snapshots are of different dates, the cost's verdict says so, and how to be rid of it."""
+    from evals.analysis.priced import unlike_dates
+    from evals.commands.repricing import OFFER
+
+    name = side.option if side.option != baseline.option else "candidate"
+    unlike = unlike_dates({f"baseline {baseline.option}": baseline.about["prices"], name: side.about["prices"]})
+    if unlike is None:
+        return []
+    for row in rows:
+        if row["metric"] == "cost" and row["difference"] is not None:
+            row["note"] = row["note"] or f"prices of different dates ({unlike})"
+    return [f"the costs are at prices of different dates ({unlike}): a change of cost may be one of prices; {OFFER}"]
+
+
+def _priced(baseline: Any, side: Any, settings: CompareSettings) -> list[str]:
+    """By which prices the costs were made anew, where they were."""
+    from evals.analysis.priced import price_date
+
+    said, hourly = [], settings.machine.get("usd_per_hour")
+    if hourly is not None and "own" in (baseline.about["location"], side.about["location"]):
+        said.append(f"own machines are priced at ${hourly:g} an hour, as declared")
+    if settings.reprice:
+        dates = sorted({date for one in (baseline, side) if (date := price_date(one.about["prices"]))})
+        said += [f"API models are priced anew at today's prices (of {', '.join(dates)})"] if dates else []
+    return said
 
 
 def _notes(baseline: Any, side: Any, pair: Any) -> list[str]:

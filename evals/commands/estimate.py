@@ -29,10 +29,13 @@ class Estimate:
     """A document."""
     output_tokens: float
     usd: float
+    at_most: bool = False
+    """Of a hybrid: as if its remote models were asked about every document."""
 
     def __str__(self) -> str:
+        word = "estimated cost, were every document sent on:" if self.at_most else "estimated cost:"
         return (
-            f"estimated cost: ${self.usd:,.2f} for {self.documents:,} answers of about {self.input_tokens:,.0f} + "
+            f"{word} ${self.usd:,.2f} for {self.documents:,} answers of about {self.input_tokens:,.0f} + "
             f"{self.output_tokens:,.0f} tokens (assumed: {CHARS_PER_TOKEN} characters a token, answers as long as gold)"
         )
 
@@ -49,8 +52,11 @@ def estimate(
         return None
     asked, answered = (sum(part) / len(seen) for part in zip(*seen, strict=True))
     usage = Usage(input_uncached=round(asked), output=round(answered))
-    usd = usage_cost_usd(usage, prices[STANDARD]) or 0.0
-    return Estimate(documents=documents, input_tokens=asked, output_tokens=answered, usd=usd * documents)
+    told = {"documents": documents, "input_tokens": asked, "output_tokens": answered}
+    if STANDARD in prices:
+        return Estimate(**told, usd=(usage_cost_usd(usage, prices[STANDARD]) or 0.0) * documents)
+    each = [usage_cost_usd(usage, price) or 0.0 for key, price in prices.items() if key.endswith(f"/{STANDARD}")]
+    return Estimate(**told, usd=sum(each) * documents, at_most=True)
 
 
 def _tokens(task: ExtractionTask, sample: Sample, settings: RunSettings) -> tuple[float, float]:

@@ -12,9 +12,10 @@ import pandas as pd
 from evals import store
 from evals.analysis import frontier as analysis
 from evals.analysis.imported import read_table
-from evals.analysis.priced import add_cost
+from evals.analysis.priced import add_cost, unlike_dates
 from evals.analysis.table import SCORES, load_runs, run_folders
 from evals.catalog import nearest
+from evals.commands import repricing
 from evals.commands.settings_frontier import FrontierSettings
 from evals.core import stable_hash
 from evals.errors import ConfigError, StoreError
@@ -94,8 +95,9 @@ def _of_table(settings: FrontierSettings) -> Frontier:
     if settings.quality is None and not isinstance(columns.get("model"), list):
         raise ConfigError("quality=COLUMN names the table's column of scores")
     frame, notes = read_table(Path(str(settings.table)), columns)
-    frame = _sliced(frame, settings.slice)
-    names = {axis: given for axis in AXIS_COLUMNS if isinstance(given := getattr(settings, axis), str)}
+    frame = sliced(frame, settings.slice)
+    given = {axis: getattr(settings, axis) for axis in AXIS_COLUMNS if getattr(settings, axis) is not None}
+    names = {axis: one if isinstance(one, str) else f"{axis} ({', '.join(one)})" for axis, one in given.items()}
     report = analysis.frontier(frame, _wanted(settings, names, {}), notes)
     return Frontier(report={"title": Path(str(settings.table)).name, **report, "left_out": []})
 
@@ -107,12 +109,16 @@ def _of_runs(settings: FrontierSettings) -> Frontier:
     task = str((settings.task or {})["name"])
     kept, left = chosen_runs(task, settings.split, settings.runs)
     frame = load_runs(kept)
-    frame = _priced(frame, settings.machine.get("usd_per_hour"))
-    metric = str(settings.quality or "f1")
-    frame = _with_quality(_sliced(frame, settings.slice), metric)
+    frame, dated = _priced(frame, kept, settings)
+    metric = str(settings.quality or ("f1" if frame["tp"].notna().any() else "score"))  # imports have no fields
+    frame = with_quality(sliced(frame, settings.slice), metric)
     frame["cost_usd"] = frame["notional_usd"]
+    if settings.hybrids:
+        from evals.commands.route import hybrid_rows
+
+        frame = pd.concat([frame, hybrid_rows(settings, frame, dated)], ignore_index=True)
     names = {"quality": metric, "cost": "cost, $ per 1,000 documents", "latency": "latency, s"}
-    report = analysis.frontier(frame, _wanted(settings, names, {"cost": 1000.0}))
+    report = analysis.frontier(frame, _wanted(settings, names, {"cost": 1000.0}), dated)
     title = f"{task} ({settings.split}{', ' + ' or '.join(settings.slice) if settings.slice else ''})"
     return Frontier(report={"title": title, **report, "left_out": left})
 
@@ -132,7 +138,14 @@ def chosen_runs(task: str, split: str, where: str | None) -> tuple[list[Path], l
     newest = {_kind(manifest): at for at, (_, manifest) in enumerate(found)}
     kind = max(kinds, key=lambda one: (len(kinds[one]), newest[one]))
     kept: dict[str, Path] = {}
-    left = []
+    runs = {path for path, _ in found}
+    left = [
+        {"run": str(path), "option": path.parent.name, "reason": "a canary: few documents, asked often"}
+        for path in run_folders(where, canaries=True)
+        if path.parent.name.endswith(store.CANARY)
+        and path not in runs
+        and path.parents[1].name == store.safe_name(task)
+    ]
     for path, manifest in reversed(found):
         option = str(manifest["option"])
         if _kind(manifest) != kind:
@@ -148,11 +161,28 @@ def _kind(manifest: dict[str, Any]) -> str:
     return stable_hash([json.loads(json.dumps(manifest["dataset"])), manifest["hashes"]["scorer"]])
 
 
-def _priced(frame: pd.DataFrame, usd_per_hour: float | None) -> pd.DataFrame:
-    return add_cost(frame, machines={} if usd_per_hour is None else {"*": usd_per_hour})
+def _priced(frame: pd.DataFrame, runs: Sequence[Path], settings: FrontierSettings) -> tuple[pd.DataFrame, list[str]]:
+    """Own machines at the hourly price, the others as they were priced or anew; and a note where dates differ."""
+    manifests = [store.read_json(run / "manifest.json") for run in runs]
+    prices = {str(one["option"]): one["prices"] for one in manifests if one.get("prices")}
+    usd_per_hour = settings.machine.get("usd_per_hour")
+    machines = {} if usd_per_hour is None else {"*": usd_per_hour}
+    if settings.reprice:
+        remote = [one for one in manifests if str(one["option"]) in prices]
+        found = {str(one["option"]): repricing.todays(str(one["model"]), one) for one in remote}
+        anew = {option: tiers for option, tiers in found.items() if tiers is not None}
+        return add_cost(frame, prices=anew, machines=machines), [
+            "API models are priced at today's prices"
+        ] if anew else []
+    unlike = unlike_dates(prices)
+    said = (
+        f"the costs are at prices of different dates ({unlike}); reprice=true prices all at today's" if unlike else ""
+    )
+    return add_cost(frame, machines=machines), [said] if said else []
 
 
-def _sliced(frame: pd.DataFrame, slices: Sequence[str] | None) -> pd.DataFrame:
+def sliced(frame: pd.DataFrame, slices: Sequence[str] | None) -> pd.DataFrame:
+    """Only documents with one of these tags."""
     if slices is None:
         return frame
     wanted = set(slices)
@@ -164,11 +194,16 @@ def _sliced(frame: pd.DataFrame, slices: Sequence[str] | None) -> pd.DataFrame:
     return frame[kept]
 
 
-def _with_quality(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def with_quality(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The table with `hits` and `whole`, or `score`, of a metric."""
+    if metric in SCORES and frame[metric].isna().all():
+        raise ConfigError(f"quality={metric} was not measured in these runs")
     if metric in RATIOS:
         part = {name: frame[f"{RATIOS[metric]}{name}"] for name in ("tp", "wrong", "miss", "hall")}
         hits = 2 * part["tp"]
         return frame.assign(hits=hits, whole=hits + 2 * part["wrong"] + part["miss"] + part["hall"])
     if metric not in SCORES:
         raise ConfigError(f"quality={metric} is not known{nearest(metric, SCORES)}")
+    if metric == "score":  # what could not be scored is left out, not wrong
+        return frame
     return frame.assign(score=frame[metric].fillna(0.0))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import store
+from evals.commands import hybrid
 from evals.commands.settings import RunSettings, ScoreSettings
 from evals.core import Price
 from evals.engine import machine
@@ -30,6 +31,8 @@ def about(
         **{name: getattr(settings, name) for name in ("prompt", "max_tokens", "temperature", "constrain")},
         "model": settings.model["name"],
         "location": settings.model.get("location"),
+        **hybrid.about(settings),
+        "privacy": settings.privacy,
         "weights": {key: settings.model.get(key) for key in ("quant", "source")},
         "repeats": settings.repeats,
         "shots": task.shots,

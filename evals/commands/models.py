@@ -3,13 +3,16 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evals import catalog
 from evals.errors import ConfigError, WeightsError
 from evals.models.downloads import Progress, human
 from evals.models.sources import Source, sources_of, usable
 from evals.models.weights import fetch, locate
+
+if TYPE_CHECKING:
+    from evals.commands.settings import ModelsSettings
 
 Cards = Mapping[str, Mapping[str, Any]]
 WIDTH = 120
@@ -27,6 +30,19 @@ COLUMNS = {
 made the GGUF is the owner of the repository, with a star where that is the model's own maker."""
 SHRINK = {"source": 36, "licence": 12, "family": 10}
 """Columns that may be cut, in this order, and the least width that each keeps."""
+
+
+def models(settings: "ModelsSettings") -> str:
+    """The table of models, as text, and as files where `out` says; with `fetch` the path of the weights got."""
+    from evals.report import files
+
+    known = cards()
+    if settings.fetch:
+        return str(fetch_model(known, settings.fetch, settings.quant, settings.source))
+    rows = list_models(known)
+    if settings.out:
+        files.write_table(Path(settings.out), "models", rows)
+    return render(rows)
 
 
 def cards() -> dict[str, dict[str, Any]]:

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from evals.commands.build import model_name
+from evals.commands.sides import SIDES, is_hybrid
 from evals.core import Price
 from evals.errors import ConfigError
-from evals.pricing import STANDARD
+from evals.pricing import STANDARD, of_model
 
 RATES = ("input_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok", "output_usd_per_mtok")
 DECLARED = (*RATES, "source", "date")
@@ -22,11 +24,15 @@ _KINDS = {rate: rate.replace("_usd_per_mtok", "_mtok") for rate in RATES}
 
 
 def snapshot(spec: Mapping[str, Any], *, processing: str = "online") -> dict[str, Price] | None:
-    """Tier -> price of the model that the YAML `spec` describes; `None` for a model of one's own machine.
+    """Tier -> price of the model that the YAML `spec` describes; `None` for a model of one's own machine. Of a hybrid
+    `model/tier` -> price of its remote sides.
 
     With `processing="batch"` the batch rates stand under every name, since a batch's replies are billed at them.
     Raises `ConfigError` where the price is unknown, zero or negative.
     """
+    if is_hybrid(spec):
+        both = {model_name(spec[side]): snapshot(spec[side]) for side in SIDES if spec.get(side)}
+        return {of_model(name, tier): p for name, one in both.items() for tier, p in (one or {}).items()} or None
     if spec.get("location") == "own":
         return None
     declared = _declared(spec)

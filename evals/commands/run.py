@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from evals import store
-from evals.commands import answering, batching, build, manifest
+from evals.commands import answering, batching, build, hybrid, manifest, sides
 from evals.commands.estimate import confirm, estimate
 from evals.commands.prices import second_opinion, snapshot
 from evals.commands.settings import RunSettings
 from evals.core import Price, Record, Sample
 from evals.engine.cache import ResponseCache
+from evals.engine.egress import Egress
 from evals.engine.generate import Engine
 from evals.engine.loop import run_until_done
 from evals.errors import (
@@ -27,7 +28,7 @@ from evals.errors import (
     StoreError,
 )
 from evals.loading import ExtractionTask, select
-from evals.models.base import Model
+from evals.models.base import Model, Router
 from evals.report import files
 from evals.report.progress import Progress
 
@@ -42,6 +43,11 @@ class Finished:
     folder: Path
     summary: dict[str, Any]
     exit_code: int
+
+    def __str__(self) -> str:
+        from evals.report import console
+
+        return f"{console.results([self.summary])}\n\n{self.folder}"
 
     def _repr_html_(self) -> str:
         from evals.report import html
@@ -64,9 +70,12 @@ def run(
     if settings.out:
         files.prepare(Path(settings.out))
     task = build.task(settings)
-    identity = task.identity()
+    identity, hashes = task.identity(), task.hashes()
+    if sides.is_hybrid(settings.model):
+        hybrid.check(settings, task.name, task.version, hashes)
+    else:
+        build.refuse_remote(settings)
     option = build.option_name(settings) + ("" if canary is None else store.CANARY)
-    hashes = task.hashes()
     key = build.run_key(settings, option, identity, hashes)
     prices = snapshot(settings.model, processing=settings.processing)
     doubt = second_opinion(settings.model, prices)
@@ -78,7 +87,7 @@ def run(
             f"task={task.name} split={task.split}: no document is left to answer{_why_empty(task, settings)}"
         )
     total = _expected(task, settings)
-    if prices and old is None:
+    if prices and old is None and settings.privacy is None:
         found = estimate(task, settings, prices, total)
         confirm(found, above_usd=settings.confirm_usd, budget_usd=settings.budget.usd)
     folder = store.RunFolder(old) if old else store.RunFolder.create(task.name, option)
@@ -101,8 +110,7 @@ def run(
         about |= {"price_note": doubt} | ({} if canary is None else {"canary": dict(canary)})
         job = _Job(folder, task, hashes["scorer"], shown, done, model, about, prices, records)
         try:
-            wire = answering.account(model) is not None
-            run_until_done(_answer(settings, job, _chained(first, samples)), fast=wire)
+            run_until_done(_answer(settings, job, _chained(first, samples)), fast=answering.wire(model))
         except (Stopped, BudgetReached, FatalCall) as error:
             raise _cut_short(error, job, launcher) from None
         finished = _finish(folder, about, shown)
@@ -155,7 +163,7 @@ class _Job:
     shown: Progress
     done: Mapping[tuple[str, int], Record]
     """What was answered before an interruption."""
-    model: Model
+    model: Model | Router
     about: dict[str, Any]
     prices: dict[str, Price] | None
     before: Mapping[tuple[str, int], Record]
@@ -201,22 +209,27 @@ async def _answer(settings: RunSettings, job: _Job, samples: Iterator[Sample]) -
     before = time.monotonic()
     try:
         about["backend"] = dict(await model.start())
-        cache = answering.response_cache(settings, model, str(job.folder.path.resolve()), about["backend"])
+        caches = answering.response_caches(settings, model, str(job.folder.path.resolve()), about["backend"])
+        egress = Egress(job.folder.path, privacy=settings.privacy)
+        egress.write()
         about["backend"]["start_s"] = round(time.monotonic() - before, 3)
         job.folder.write("manifest.json", about)
         job.folder.write("config.yaml", manifest.config_yaml(settings))
         (job.folder.path / f"scores-{job.scorer}.jsonl").unlink(missing_ok=True)
         job.shown.say("")
-        with cache or contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            stack.callback(egress.write)
+            for cache in caches.values():
+                stack.enter_context(cache)
             if settings.processing == "batch":
-                await _batch(settings, job, samples)
+                await _batch(settings, job, samples, egress)
             else:
-                await _engine(settings, job, cache).run(job.again(samples, settings.repeats))
+                await _engine(settings, job, caches, egress).run(job.again(samples, settings.repeats))
     finally:
         await model.close()
 
 
-async def _batch(settings: RunSettings, job: _Job, samples: Iterator[Sample]) -> None:
+async def _batch(settings: RunSettings, job: _Job, samples: Iterator[Sample], egress: Egress) -> None:
     if job.done:
         for _ in job.again(samples, settings.repeats):
             pass  # scored on the way
@@ -225,6 +238,7 @@ async def _batch(settings: RunSettings, job: _Job, samples: Iterator[Sample]) ->
         folder=job.folder,
         task=job.task,
         model=job.model,
+        egress=egress,
         sink=job.sink,
         samples=lambda: selected(job.task, settings),
         skip=job.done.keys(),
@@ -234,7 +248,7 @@ async def _batch(settings: RunSettings, job: _Job, samples: Iterator[Sample]) ->
     )
 
 
-def _engine(settings: RunSettings, job: _Job, cache: ResponseCache | None) -> Engine:
+def _engine(settings: RunSettings, job: _Job, caches: Mapping[str, ResponseCache], egress: Egress) -> Engine:
     watch = answering.Watch(prices=job.prices, shown=job.shown)
     spent = answering.spent_before(job.before.values(), job.prices)
     watch.usd = spent.usd
@@ -246,10 +260,10 @@ def _engine(settings: RunSettings, job: _Job, cache: ResponseCache | None) -> En
         concurrency=answering.concurrency(settings),
         repeats=settings.repeats,
         skip=job.done.keys(),
-        cache=cache,
-        budget=answering.budget(settings, job.prices, spent),
+        timeout_s=settings.timeout_s,
+        seed=settings.seed,
         on_call=watch.on_call,
-        **answering.limits(settings, job.model),
+        **answering.asking(settings, job.model, caches=caches, prices=job.prices, spent=spent, egress=egress),
     )
     job.shown.status = watch.status
     return engine
@@ -268,6 +282,10 @@ def conclude(folder: store.RunFolder, about: Mapping[str, Any]) -> dict[str, Any
 
     folder.flush()
     summary = summarise_run(folder.path, about)
+    if about.get("hybrid"):
+        from evals.analysis import routed
+
+        summary["hybrid"] = routed.summary(folder.path, about)
     summary["content_hash"] = folder.content_hash()
     folder.write("summary.json", summary)
     return summary

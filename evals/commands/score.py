@@ -69,7 +69,7 @@ def read_predictions(path: Path) -> dict[str, str | None]:
 def rescore(folder: Path) -> Finished:
     """Score a stored run with today's metrics: a new scores file, a new summary, no call."""
     manifest = store.read_json(folder / "manifest.json")
-    task = _task_of(folder, manifest)
+    task = task_of(folder, manifest)
     identity, hashes = task.identity(), task.hashes()
     if identity != manifest["dataset"]:
         raise DataError(f"{folder}: the documents of task={task.name} are no longer those that were answered")
@@ -87,7 +87,8 @@ def rescore(folder: Path) -> Finished:
         return Finished(folder=folder, summary=conclude(run, manifest), exit_code=0)
 
 
-def _task_of(folder: Path, manifest: dict[str, Any]) -> ExtractionTask:
+def task_of(folder: Path, manifest: dict[str, Any]) -> ExtractionTask:
+    """The task of a stored run, with the settings that it was built with."""
     options = manifest.get("task_options") or {}
     names = set(RunSettings.__dataclass_fields__) & set(TASK_KEYS)
     settings = {key: manifest[key] for key in names if key in manifest}

@@ -10,7 +10,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from evals import catalog
 from evals.commands.settings_compare import CompareSettings, HistorySettings
+from evals.commands.settings_decide import DecideSettings
 from evals.commands.settings_frontier import FrontierSettings
+from evals.commands.settings_import import ImportSettings
+from evals.commands.settings_plan import CanarySettings, PlanSettings
+from evals.commands.settings_review import ReviewSettings
+from evals.commands.settings_route import RouteSettings
+from evals.commands.sides import ANSWERING, expanded
 from evals.errors import ConfigError
 
 FORBID = {"extra": "forbid"}
@@ -18,6 +24,7 @@ Options = dict[str, Any]
 Names = list[str]
 Cache = Literal["resume", "read", "off"]
 Processing = Literal["online", "batch"]
+Privacy = Literal["local_only"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,10 @@ class RunSettings:
 
     __pydantic_config__ = FORBID
     task: Annotated[Options, "which task, e.g. task=legal_extract; its own keys as task.KEY=..."]
-    model: Annotated[Options, "who answers, e.g. model=qwen25_0.5b; its own keys as model.KEY=..."]
+    model: Annotated[
+        Options,
+        "who answers, e.g. model=qwen25_0.5b, its own keys as model.KEY=...; model=hybrid model.cheap=NAME model.strong=NAME",
+    ]
     machine: Annotated[Options, "what it costs, e.g. machine.usd_per_hour=0.35"] = field(default_factory=dict)
     split: Annotated[str, "dev or test"] = "test"
     limit: Annotated[int | None, "only so many documents: a seeded sample, stratified by slice"] = None
@@ -73,6 +83,8 @@ class RunSettings:
     confirm_usd: Annotated[float, "ask, on a terminal, before a run that is estimated to cost more"] = 10.0
     cache: Annotated[Cache, "resume: replies this run bought before it was cut; read: any run's; off: none"] = "resume"
     processing: Annotated[Processing, "online, or batch: the provider's batch API, later and cheaper"] = "online"
+    policy: Annotated[str | None, "of model=hybrid: who answers what, a file of route save=FILE"] = None
+    privacy: Annotated[Privacy | None, "local_only: nothing goes to a model that is not location: own"] = None
     resume: Annotated[bool, "go on with an interrupted run of the same command; false: start anew"] = True
     retry_errors: Annotated[bool, "ask again only what failed in the newest run of the same command"] = False
     out: Annotated[str | None, "folder that also gets run.csv and run.json"] = None
@@ -139,6 +151,12 @@ COMMANDS: dict[str, type] = {
     "frontier": FrontierSettings,
     "compare": CompareSettings,
     "history": HistorySettings,
+    "route": RouteSettings,
+    "decide": DecideSettings,
+    "plan": PlanSettings,
+    "canary": CanarySettings,
+    "review": ReviewSettings,
+    "import": ImportSettings,
     "models": ModelsSettings,
     "tasks": TasksSettings,
 }
@@ -149,7 +167,7 @@ def validated(word: str, plain: Mapping[str, Any]) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(COMMANDS[word]).validate_python(dict(plain))
+        return TypeAdapter(COMMANDS[word]).validate_python(_with_sides(word, plain))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part not in ("int", "float", "str", "bool", "list[str]"))
@@ -159,6 +177,18 @@ def validated(word: str, plain: Mapping[str, Any]) -> Any:
             raise ConfigError(str(first["ctx"]["error"])) from None
         hint = dict((row[0], row[1]) for row in described(COMMANDS[word])).get(key.split(".")[0], "")
         raise ConfigError(f"{key}={first['input']!r}: {first['msg']}{f' ({hint})' if hint else ''}") from None
+
+
+def _with_sides(word: str, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a hybrid may answer, its two models as the YAML that their names stand for."""
+    if word not in ANSWERING:
+        return dict(plain)
+    model, policy = plain.get("model"), plain.get("policy")
+    if isinstance(model, Mapping):
+        return {**plain, "model": expanded(model, policy if isinstance(policy, str) else None)}
+    if isinstance(model, list):
+        return {**plain, "model": [expanded(one) if isinstance(one, Mapping) else one for one in model]}
+    return dict(plain)
 
 
 def unknown_key(word: str, key: str) -> str:

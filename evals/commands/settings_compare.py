@@ -28,6 +28,10 @@ class CompareSettings:
     by: Annotated[By, "also inside every slice and field"] = field(default_factory=lambda: ["slice", "field"])
     margin: Annotated[float, "a difference of quality that does not matter, e.g. 0.02"] = 0.02
     relative_margin: Annotated[float, "a share of cost or latency that does not matter"] = 0.1
+    machine: Annotated[Options, "price of a machine of one's own, e.g. machine.usd_per_hour=0.35"] = field(
+        default_factory=dict
+    )
+    reprice: Annotated[bool, "price API models anew, all at today's prices, from their reported tokens"] = False
     gate: Annotated[Options, "gate.METRIC.KIND=LIMIT, kinds min, max, margin, max_increase, e.g. gate.f1.min=0.9"] = (
         field(default_factory=dict)
     )

@@ -42,10 +42,12 @@ class FrontierSettings:
     mixed_load: Annotated[bool, "draw latencies of unlike loads on one axis all the same"] = False
     runs: Annotated[str | None, "a folder or glob of runs; null: the newest of each option"] = None
     split: Annotated[str, "dev or test"] = "test"
+    hybrids: Annotated[bool, "also hybrids of each pair of options, simulated and cross-fitted as route does"] = False
     slice: Annotated[Names | None, "only documents with one of these tags"] = None
     machine: Annotated[Options, "price of a machine of one's own, e.g. machine.usd_per_hour=0.35"] = field(
         default_factory=dict
     )
+    reprice: Annotated[bool, "price API models anew, all at today's prices, from their reported tokens"] = False
     draws: Annotated[int, "of the paired bootstrap"] = 2000
     seed: Annotated[int, "of the bootstrap"] = 0
     level: Annotated[float, "of the intervals"] = 0.95
@@ -63,3 +65,5 @@ class FrontierSettings:
             raise ValueError(
                 f"{given[0] if given else 'columns'}=... is for table=FILE; runs have columns of their own"
             )
+        if self.table is not None and self.hybrids:
+            raise ValueError("hybrids=true is for runs; of a table: route table=FILE out=DIR writes one with hybrids")

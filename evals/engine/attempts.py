@@ -10,7 +10,7 @@ deadline. Every attempt is a `Call`, with its own timing and its own bill.
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -41,6 +41,18 @@ class Counters:
     """Requests the response cache served."""
     errors: dict[str, int]
     """Failed attempts by kind, those that were repeated included."""
+
+
+def combined(all_counters: Sequence[Counters]) -> Counters:
+    """The sum over several models."""
+    if len(all_counters) == 1:
+        return all_counters[0]
+    names = ("in_flight", "waiting", "backing_off", "attempts", "retries", "cached")
+    errors: dict[str, int] = {}
+    for one in all_counters:
+        for kind, count in one.errors.items():
+            errors[kind] = errors.get(kind, 0) + count
+    return Counters(**{name: sum(getattr(one, name) for one in all_counters) for name in names}, errors=errors)
 
 
 class Stamps:
@@ -91,6 +103,8 @@ class Attempts:
     """Deadline of a request with all its attempts and the pauses between them."""
     seed: int = 0
     on_call: Callable[[Call], None] | None = None
+    on_send: Callable[[Request], None] | None = None
+    """Called right before each attempt is made."""
     flying: set[Stamps] = field(default_factory=set)
     """The attempts under way."""
     begun: int = 0
@@ -172,6 +186,8 @@ class Attempts:
         self.flying.add(stamps)
         in_flight = len(self.flying)
         try:
+            if self.on_send:
+                self.on_send(request)
             completion, failure = await self._generate(request, stamps, deadline + queued_s)
             usage = completion.usage if completion else failure.usage if failure else None
         finally:

@@ -15,7 +15,8 @@ from evals.core import Call, Completion, Request, Role, Sample, Task
 from evals.engine.attempts import ATTEMPTS
 from evals.engine.budget import Bound, Budget
 from evals.engine.cache import Asked
-from evals.engine.generate import Forbid, Sink, merged, record_of, seeded
+from evals.engine.generate import Sink, merged, record_of, seeded
+from evals.engine.means import Forbid
 from evals.errors import RETRYABLE, CallFailed, EvalsError, FatalCall
 from evals.models.base import Batcher, BatchState
 
@@ -71,6 +72,7 @@ async def run_batch(
     budget: Budget | None = None,
     forbid: Forbid | None = None,
     on_state: Callable[[Submitted, BatchState], None] | None = None,
+    on_send: Callable[[Request], None] | None = None,
     first_pause_s: float = FIRST_PAUSE_S,
     longest_pause_s: float = LONGEST_PAUSE_S,
 ) -> None:
@@ -78,10 +80,10 @@ async def run_batch(
 
     `samples` makes the same iterator anew each time: documents are not held while a batch is under way. `known` is
     what `remember` was last given. `name` is the model's, for the records, whose calls have no timing: a batch's wait
-    is no latency. `on_state` hears of every poll.
+    is no latency. `on_state` hears of every poll, `on_send` of every request before it is handed in.
     """
     batches = _Batches(task, model, name, sink, samples, remember, list(known), repeats, skip, max_requests)
-    batches.budget, batches.forbid, batches.on_state = budget, forbid, on_state
+    batches.budget, batches.forbid, batches.on_state, batches.on_send = budget, forbid, on_state, on_send
     batches.first_pause_s, batches.longest_pause_s = first_pause_s, longest_pause_s
     await batches.run()
 
@@ -101,6 +103,7 @@ class _Batches:
     budget: Budget | None = None
     forbid: Forbid | None = None
     on_state: Callable[[Submitted, BatchState], None] | None = None
+    on_send: Callable[[Request], None] | None = None
     first_pause_s: float = FIRST_PAUSE_S
     longest_pause_s: float = LONGEST_PAUSE_S
 
@@ -161,6 +164,8 @@ class _Batches:
 
     async def _submit(self, chunk: Sequence[tuple[str, Request]], first: int, end: int, bound: Bound) -> None:
         stopped = None
+        for _, request in chunk if self.on_send else ():
+            self.on_send(request)  # type: ignore[misc]
         handing = asyncio.create_task(self._handed_in(chunk))
         try:
             given = await asyncio.shield(handing)

@@ -65,60 +65,52 @@ class Budget:
                 raise ConfigError(f"budget.{name}={value:g} must be above 0")
         if usd is not None and (cost is None or cost(Usage(input_uncached=1, output=1)) is None):
             raise ConfigError("budget.usd needs a price: none is known for this model")
-        self.usd, self.tokens, self.minutes = usd, tokens, minutes
-        self.waiting = 0
-        self.assumed_usd = 0.0
-        """Part of what is spent that no usage tells of: bounds of attempts that failed or answered without one."""
-        self._cost, self._bound, self._clock = cost, bound, clock
-        self._spent_usd, self._spent_tokens, self._earlier_s = spent.usd, spent.tokens, spent.seconds
-        self._held_usd, self._held_tokens = 0.0, 0
-        self._in_flight = 0
-        self._began: float | None = None
-        self._reached: str | None = None
-        self._queue: deque[tuple[Bound, asyncio.Future[None]]] = deque()
+        self._cost, self._bound = cost, bound
         self._learnt = _Learnt()
+        self._pool = _Pool(usd=usd, tokens=tokens, minutes=minutes, spent=spent, clock=clock)
+
+    def shared(self, cost: Callable[[Usage], float | None]) -> "Budget":
+        """For another model of the same run: its own prices and lengths of answers, the same limits and spendings."""
+        other = Budget(cost=cost)
+        other._pool = self._pool
+        return other
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that wait for others to end."""
+        return self._pool.waiting
+
+    @property
+    def assumed_usd(self) -> float:
+        """Part of what is spent that no usage tells of: bounds of attempts that failed or answered without one."""
+        return self._pool.assumed_usd
 
     @property
     def spent(self) -> Spent:
         """So far, earlier sessions included."""
-        running = 0.0 if self._began is None else self._clock() - self._began
-        return Spent(usd=self._spent_usd, tokens=self._spent_tokens, seconds=self._earlier_s + running)
+        return self._pool.spent()
 
     def take(self, request: Request) -> Bound | None:
         """Reserve at once what the request may cost; `None`: `wait` for it."""
-        self._check()
+        self._pool.check()
         bound = self.bound_of(request)
-        if self._queue or not self._fits(bound):
+        if self._pool.queue or not self._pool.fits(bound):
             return None
-        return self._reserved(bound)
+        return self._pool.reserved(bound)
 
     async def wait(self, request: Request) -> Bound:
         """Reserve as soon as it fits, first come, first served. Raises `BudgetReached` where it never will."""
         bound = self.bound_of(request)
-        mine = (bound, asyncio.get_running_loop().create_future())
-        self._queue.append(mine)
-        self.waiting += 1
-        try:
-            self._admit()
-            await mine[1]
-        except asyncio.CancelledError:
-            if mine[1].done() and not mine[1].cancelled() and mine[1].exception() is None:
-                self.release(bound)  # reserved and cancelled in one breath
-            raise
-        finally:
-            self.waiting -= 1
-            if mine in self._queue:
-                self._queue.remove(mine)
-                self._admit()
+        await self._pool.wait(bound)
         return bound
 
     def settle(self, bound: Bound, usage: Usage | None, failure: str | None) -> None:
         """Count what an attempt really took; `failure` is the kind of its error."""
-        self._unreserve(bound)
+        self._pool.unreserve(bound)
         self.count(bound, usage, failure)
         if usage and failure is None:
             self._learnt.add(bound.chars, usage)
-        self._admit()
+        self._pool.admit()
 
     def count(self, bound: Bound, usage: Usage | None, failure: str | None) -> None:
         """Count a usage; where none was reported, and the provider may bill all the same, its bound."""
@@ -126,33 +118,34 @@ class Budget:
         dollars = self._cost(usage) if self._cost and usage and total is not None else None
         if total is None and failure in UNBILLED:
             return
-        self._spent_tokens += bound.tokens if total is None else total
+        pool = self._pool
+        pool.spent_tokens += bound.tokens if total is None else total
         if self._cost is not None:
-            self._spent_usd += bound.usd if dollars is None else dollars
-            self.assumed_usd += bound.usd if dollars is None else 0.0
+            pool.spent_usd += bound.usd if dollars is None else dollars
+            pool.assumed_usd += bound.usd if dollars is None else 0.0
 
     def allows(self, bound: Bound) -> bool:
         """Would so much fit beside what is spent and reserved?"""
-        self._check()
-        return not self._queue and self._fits(bound)
+        self._pool.check()
+        return not self._pool.queue and self._pool.fits(bound)
 
     def hold(self, bound: Bound) -> None:
         """Reserve whether or not it fits: it is under way already."""
-        self._reserved(bound)
+        self._pool.reserved(bound)
 
     def refuse(self, bound: Bound) -> NoReturn:
         """End here: raise `BudgetReached` for what does not fit."""
-        self._reached = self._reached or self._why(bound)
-        raise BudgetReached(self._reached)
+        self._pool.reached = self._pool.reached or self._pool.why(bound)
+        raise BudgetReached(self._pool.reached)
 
     def release(self, bound: Bound) -> None:
         """Give a reservation back: nothing was sent."""
-        self._unreserve(bound)
-        self._admit()
+        self._pool.unreserve(bound)
+        self._pool.admit()
 
     def check(self) -> None:
         """Raise `BudgetReached` where the minutes are over: to be asked after any long wait."""
-        self._check()
+        self._pool.check()
 
     def bound_of(self, request: Request) -> Bound:
         """Upper bound of one attempt."""
@@ -167,58 +160,105 @@ class Budget:
         written = replace(usage, input_uncached=0, cache_write=usage.input_uncached)
         return max(self._cost(usage) or 0.0, self._cost(written) or 0.0)
 
-    def _fits(self, bound: Bound) -> bool:
-        usd = self._spent_usd + self._held_usd + bound.usd
-        tokens = self._spent_tokens + self._held_tokens + bound.tokens
+
+class _Pool:
+    """The limits, what is spent and reserved, and who waits: shared by the models of a run."""
+
+    def __init__(
+        self,
+        *,
+        usd: float | None,
+        tokens: int | None,
+        minutes: float | None,
+        spent: Spent,
+        clock: Callable[[], float],
+    ) -> None:
+        self.usd, self.tokens, self.minutes = usd, tokens, minutes
+        self.waiting = 0
+        self.spent_usd, self.spent_tokens, self.assumed_usd = spent.usd, spent.tokens, 0.0
+        self.reached: str | None = None
+        self.queue: deque[tuple[Bound, asyncio.Future[None]]] = deque()
+        self._earlier_s, self._clock = spent.seconds, clock
+        self.held_usd, self.held_tokens = 0.0, 0
+        self.in_flight = 0
+        self._began: float | None = None
+
+    def spent(self) -> Spent:
+        """So far, earlier sessions included."""
+        running = 0.0 if self._began is None else self._clock() - self._began
+        return Spent(usd=self.spent_usd, tokens=self.spent_tokens, seconds=self._earlier_s + running)
+
+    async def wait(self, bound: Bound) -> None:
+        """Reserve as soon as it fits."""
+        mine = (bound, asyncio.get_running_loop().create_future())
+        self.queue.append(mine)
+        self.waiting += 1
+        try:
+            self.admit()
+            await mine[1]
+        except asyncio.CancelledError:
+            if mine[1].done() and not mine[1].cancelled() and mine[1].exception() is None:
+                self.unreserve(bound)  # reserved and cancelled in one breath
+                self.admit()
+            raise
+        finally:
+            self.waiting -= 1
+            if mine in self.queue:
+                self.queue.remove(mine)
+                self.admit()
+
+    def fits(self, bound: Bound) -> bool:
+        usd = self.spent_usd + self.held_usd + bound.usd
+        tokens = self.spent_tokens + self.held_tokens + bound.tokens
         return (self.usd is None or usd <= self.usd) and (self.tokens is None or tokens <= self.tokens)
 
-    def _reserved(self, bound: Bound) -> Bound:
-        self._held_usd += bound.usd
-        self._held_tokens += bound.tokens
-        self._in_flight += 1
+    def reserved(self, bound: Bound) -> Bound:
+        self.held_usd += bound.usd
+        self.held_tokens += bound.tokens
+        self.in_flight += 1
         return bound
 
-    def _unreserve(self, bound: Bound) -> None:
-        self._in_flight -= 1
-        self._held_usd = self._held_usd - bound.usd if self._in_flight else 0.0  # no rounding error piles up
-        self._held_tokens -= bound.tokens
+    def unreserve(self, bound: Bound) -> None:
+        self.in_flight -= 1
+        self.held_usd = self.held_usd - bound.usd if self.in_flight else 0.0  # no rounding error piles up
+        self.held_tokens -= bound.tokens
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
         """Let those who wait go on, in their order, as far as the limits allow."""
-        while self._queue:
-            bound, future = self._queue[0]
+        while self.queue:
+            bound, future = self.queue[0]
             if future.done():
-                self._queue.popleft()
-            elif self._reached is None and self._fits(bound):
-                self._queue.popleft()
-                self._reserved(bound)
+                self.queue.popleft()
+            elif self.reached is None and self.fits(bound):
+                self.queue.popleft()
+                self.reserved(bound)
                 future.set_result(None)
-            elif self._reached is not None or not self._in_flight:
-                self._reached = self._reached or self._why(bound)
-                self._queue.popleft()
-                future.set_exception(BudgetReached(self._reached))
+            elif self.reached is not None or not self.in_flight:
+                self.reached = self.reached or self.why(bound)
+                self.queue.popleft()
+                future.set_exception(BudgetReached(self.reached))
             else:
                 return
 
-    def _why(self, bound: Bound) -> str:
-        if self.usd is not None and self._spent_usd + bound.usd > self.usd:
+    def why(self, bound: Bound) -> str:
+        if self.usd is not None and self.spent_usd + bound.usd > self.usd:
             return (
-                f"budget.usd={self.usd:g} is reached: ${self._spent_usd:.4f} are spent, and the next call may cost "
+                f"budget.usd={self.usd:g} is reached: ${self.spent_usd:.4f} are spent, and the next call may cost "
                 f"${bound.usd:.4f}"
             )
         return (
-            f"budget.tokens={self.tokens} is reached: {self._spent_tokens} are used, and the next call may take "
+            f"budget.tokens={self.tokens} is reached: {self.spent_tokens} are used, and the next call may take "
             f"{bound.tokens}"
         )
 
-    def _check(self) -> None:
+    def check(self) -> None:
         now = self._clock()
         if self._began is None:
             self._began = now
         if self.minutes is not None and self._earlier_s + now - self._began >= 60 * self.minutes:
-            self._reached = self._reached or f"budget.minutes={self.minutes:g} is reached"
-        if self._reached is not None:
-            raise BudgetReached(self._reached)
+            self.reached = self.reached or f"budget.minutes={self.minutes:g} is reached"
+        if self.reached is not None:
+            raise BudgetReached(self.reached)
 
 
 class _Learnt:

@@ -9,22 +9,23 @@ a few documents at a time: otherwise replies would wait for it, and their latenc
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from evals.core import Call, Completion, Record, Request, Sample, Task, Usage
-from evals.engine.attempts import ATTEMPTS, Attempts, Counters
+from evals.core import Call, Completion, Record, Request, Role, Sample, Task, Usage
+from evals.engine.attempts import ATTEMPTS, Attempts, Counters, combined
 from evals.engine.budget import Budget
 from evals.engine.cache import Asked, ResponseCache
 from evals.engine.limits import Limiter
 from evals.engine.loop import run_until_done
-from evals.errors import BudgetReached, EvalsError
-from evals.models.base import Model
+from evals.engine.means import Forbid, Means
+from evals.errors import BudgetReached, EvalsError, FatalCall
+from evals.models.base import Model, Router
 
 __all__ = ["ATTEMPTS", "Engine", "Sink", "run_until_done"]
 
 Sink = Callable[[Sample, Record], None]
-Forbid = Callable[[Request], str | None]
 HEARTBEAT_S = 0.05
 AT_ONCE = 8
 """Records that are followed up in one go: one at a time, each would find the processor's caches full of other work."""
@@ -32,10 +33,10 @@ AT_ONCE = 8
 
 @dataclass(kw_only=True)
 class Engine:
-    """Runs one task's documents through one model."""
+    """Runs one task's documents through one model, or through those that a router chooses."""
 
     task: Task
-    model: Model
+    model: Model | Router
     sink: Sink
     """Called with each finished record, in order of completion, before its worker goes on: stores it."""
     after: Sink | None = None
@@ -58,9 +59,16 @@ class Engine:
     budget: Budget | None = None
     forbid: Forbid | None = None
     """Why this model may not see a document, or `None`: such a document is an error row, and nothing is sent."""
+    on_send: Callable[[Request], None] | None = None
+    """Called right before each attempt is made."""
+    means: Mapping[str, Means] = field(default_factory=dict)
+    """Of a router: how each of its models is asked, instead of the fields of the same names here."""
     on_call: Callable[[Call], None] | None = None
     """Called after each attempt, before the record is made."""
-    _asker: Attempts = field(init=False)
+    _router: Router | None = field(init=False)
+    _means: dict[str, Means] = field(init=False)
+    _askers: dict[str, Attempts] = field(init=False)
+    """By the word that a router says; the only model's is ""."""
     _stop: EvalsError | None = field(init=False, default=None)
     """Why no further document is begun; those under way are finished."""
     _ended: bool = field(init=False, default=False)
@@ -74,23 +82,39 @@ class Engine:
     """Workers that have not come to their end."""
 
     def __post_init__(self) -> None:
-        self.limiter = self.limiter or Limiter()
-        self.limiter.concurrency = self.limiter.concurrency or self.concurrency
-        self._asker = Attempts(
-            model=self.model,
-            limiter=self.limiter,
-            budget=self.budget,
-            cache=self.cache,
-            attempts=self.attempts or (ATTEMPTS if hasattr(self.model, "account") else 1),
+        self._router = self.model if isinstance(self.model, Router) else None
+        models = self._router.models if self._router else {"": self.model}
+        one = Means(
+            attempts=self.attempts,
             attempt_timeout_s=self.attempt_timeout_s,
+            limiter=self.limiter,
+            cache=self.cache,
+            budget=self.budget,
+            forbid=self.forbid,
+            on_send=self.on_send,
+        )
+        self._means = {key: self.means.get(key, one) for key in models}
+        self._askers = {key: self._asker(model, self._means[key]) for key, model in models.items()}  # type: ignore[arg-type]
+
+    def _asker(self, model: Model, means: Means) -> Attempts:
+        limiter = means.limiter or Limiter()
+        limiter.concurrency = limiter.concurrency or self.concurrency
+        return Attempts(
+            model=model,
+            limiter=limiter,
+            budget=means.budget,
+            cache=means.cache,
+            attempts=means.attempts or (ATTEMPTS if hasattr(model, "account") else 1),
+            attempt_timeout_s=means.attempt_timeout_s,
             timeout_s=self.timeout_s,
             seed=self.seed,
             on_call=self.on_call,
+            on_send=means.on_send,
         )
 
     def counters(self) -> Counters:
         """What is going on at this moment."""
-        return self._asker.counters()
+        return combined([asker.counters() for asker in self._askers.values()])
 
     async def run(self, samples: Iterable[Sample]) -> None:
         """Answer every sample `repeats` times.
@@ -107,11 +131,16 @@ class Engine:
             await _all_or_first_error(tasks)
         finally:
             beat.cancel()
-            if self.cache:
-                self.cache.flush()
+            for means in self._means.values():
+                if means.cache:
+                    means.cache.flush()
             self._catch_up(len(self._stored))
-        if self._stop or (self.cache and self.cache.failed):
-            raise self._stop or self.cache.failed  # type: ignore[union-attr, misc]
+        if stop := self._stop or self._lost():
+            raise stop
+
+    def _lost(self) -> EvalsError | None:
+        """Why an answer could not be kept in a cache."""
+        return next((m.cache.failed for m in self._means.values() if m.cache and m.cache.failed), None)
 
     def _wanted(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, int] | None]:
         """Each (sample, repeat) that is to be answered; `None` for each that is passed over."""
@@ -184,30 +213,58 @@ class Engine:
         request = seeded(self.task.request(sample), repeat)
         asked = Asked(request.hash, sample.id, repeat)
         calls: list[Call] = []
-        if self.forbid and (reason := self.forbid(request)):
-            calls.append(Call(role="answer", model=self.model.name, error="privacy", error_text=reason))
-        else:
-            try:
-                await self._ask(sample, request, asked, calls)
-            except BudgetReached as reached:
-                self._stop = self._stop or reached
-                if not calls or request.parts:  # parts are in the cache, and go on from there
-                    return
-        self._done(sample, record_of(asked, request, calls))
-        if self.cache and self.cache.failed:
-            self._stop = self._stop or self.cache.failed
+        router, route = self._router, dict[str, Any]()
+        try:
+            if router is None:
+                await self._ask("", "answer", sample, request, asked, calls)
+            else:
+                route = await self._through(router, sample, request, asked, calls)
+        except BudgetReached as reached:
+            self._stop = self._stop or reached
+            if not calls or request.parts or router:  # what was bought is in the cache, and goes on from there
+                return
+        self._done(sample, record_of(asked, request, calls, route))
+        self._stop = self._stop or self._lost()
 
-    async def _ask(self, sample: Sample, request: Request, asked: Asked, calls: list[Call]) -> None:
-        if not request.parts:
-            await self._asker.ask(request, asked, calls)
+    async def _through(
+        self, router: Router, sample: Sample, request: Request, asked: Asked, calls: list[Call]
+    ) -> dict[str, Any]:
+        """Ask whom the router says, each at most once, until it says nobody; what its choices rested on."""
+        left = set(self._askers)
+        try:
+            while (key := _told(router.choose, request, calls)) in left:
+                left.discard(key)
+                await self._ask(key, "escalation" if calls else "answer", sample, request, asked, calls)
+            if calls:
+                return dict(_told(router.why, request, calls))
+            text = f"the document is {request.data_class}: no model of {router.name} may see it"
+            calls.append(Call(role="answer", model=router.name, error="privacy", error_text=text))
+        except _Stumbled as error:
+            calls.append(Call(role="answer", model=router.name, error="internal", error_text=str(error)))
+        return {}
+
+    async def _ask(
+        self, key: str, role: Role, sample: Sample, request: Request, asked: Asked, calls: list[Call]
+    ) -> None:
+        """Ask one model for a document, of one in parts for each of them."""
+        asker, forbid = self._askers[key], self._means[key].forbid
+        if forbid and (reason := forbid(request)):
+            calls.append(Call(role=role, model=asker.model.name, error="privacy", error_text=reason))
             return
-        texts = []
-        for number, part in enumerate(request.parts):
-            done = await self._asker.ask(part, Asked(part.hash, sample.id, asked.repeat, number), calls, "part")
-            if done is not None:
-                texts.append(done.text)
+        try:
+            if not request.parts:
+                await asker.ask(request, asked, calls, role)
+                return
+            texts = []
+            for number, part in enumerate(request.parts):
+                done = await asker.ask(part, Asked(part.hash, sample.id, asked.repeat, number), calls, "part")
+                if done is not None:
+                    texts.append(done.text)
+        except FatalCall as error:
+            error.text = f"{asker.model.name}: {error.text}" if key else error.text
+            raise
         if texts:
-            calls.append(merged(self.task, sample, texts))
+            calls.append(merged(self.task, sample, texts, role))
 
     async def _heartbeat(self) -> None:
         """How late the event loop runs, kept as the worst lag each call has lived through."""
@@ -215,10 +272,22 @@ class Engine:
             before = time.monotonic()
             await asyncio.sleep(HEARTBEAT_S)
             lag = time.monotonic() - before - HEARTBEAT_S
-            for stamps in self._asker.flying:
-                stamps.lag_s = max(stamps.lag_s, lag)
+            for asker in self._askers.values():
+                for stamps in asker.flying:
+                    stamps.lag_s = max(stamps.lag_s, lag)
             if self._stored:
                 self._wake.set()
+
+
+class _Stumbled(Exception):
+    """A policy that cannot judge a document: a row, as with any backend's own bug."""
+
+
+def _told(ask: Callable[[Request, Sequence[Call]], Any], request: Request, calls: Sequence[Call]) -> Any:
+    try:
+        return ask(request, calls)
+    except Exception as error:
+        raise _Stumbled(" ".join(f"the choice failed: {type(error).__name__}: {error}".split())[:500]) from error
 
 
 def seeded(request: Request, repeat: int) -> Request:
@@ -229,16 +298,16 @@ def seeded(request: Request, repeat: int) -> Request:
     return replace(request, seed=request.seed + repeat, parts=parts)
 
 
-def merged(task: Task, sample: Sample, texts: list[str]) -> Call:
+def merged(task: Task, sample: Sample, texts: list[str], role: Role = "answer") -> Call:
     """The call that stands for the answer of a document in parts: one text of each part that has one."""
     done = Completion(text=task.merge(sample, texts), finish_reason="stop", usage=Usage())
-    return Call(role="answer", model="merge", completion=done)
+    return Call(role=role, model="merge", completion=done)
 
 
-def record_of(asked: Asked, request: Request, calls: list[Call]) -> Record:
+def record_of(asked: Asked, request: Request, calls: list[Call], route: Mapping[str, Any] = {}) -> Record:
     """The record of a document: its answer is the last call, where that has a completion; of parts, where merged."""
     last = calls[-1]
-    answered = last.completion is not None and (last.role == "answer" or not request.parts)
+    answered = last.completion is not None and (last.role in ("answer", "escalation") or not request.parts)
     return Record(
         sample_id=asked.sample_id,
         repeat=asked.repeat,
@@ -246,6 +315,7 @@ def record_of(asked: Asked, request: Request, calls: list[Call]) -> Record:
         calls=tuple(calls),
         answer=len(calls) - 1 if answered else None,
         truncated_chars=request.truncated_chars,
+        route=route,
     )
 
 

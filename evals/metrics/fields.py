@@ -178,15 +178,18 @@ def compare_leaf(node: Node, gold: Json, answer: Json, source: Source | None = N
         equal, note = same_span(gold, answer)
     if not equal and left is not None and right is not None:
         note = note or _note(right, node.kind)
-    form = None if node.own_form else right
+    outcome = _outcome(left is not None, right is not None, equal)
+    grounded: bool | None = None
+    if source and outcome in ("wrong", "hall"):
+        grounded = source.grounds(answer, node.kind, None if node.own_form else right)
     return FieldOutcome(
         path=node.path,
         kind=node.kind,
-        outcome=_outcome(left is not None, right is not None, equal),
+        outcome=outcome,
         strict=_outcome(gold is not None, answer is not None, identical),
         gold=gold,
         answer=answer,
-        grounded=source.grounds(answer, node.kind, form) if source and right is not None else None,
+        grounded=grounded,
         note=note,
     )
 

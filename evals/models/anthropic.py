@@ -60,9 +60,14 @@ class Anthropic:
         self._sdk: Sdk | None = None
 
     @property
+    def host(self) -> str:
+        """Where requests go."""
+        return host_of(self.base_url or URL)
+
+    @property
     def account(self) -> str:
         """Whom rate limits are shared with."""
-        return account(host_of(self.base_url or URL), self.key_env)
+        return account(self.host, self.key_env)
 
     async def start(self) -> Mapping[str, Any]:
         """Build the client; opens no connection."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from evals.core import Completion, Request
+from evals.core import Call, Completion, Request
 from evals.errors import CallFailed
 
 MarkName = Literal["sent", "prefill_done", "first", "last"]
@@ -39,6 +39,31 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Release everything. Called once, also after an error."""
+        ...
+
+
+@runtime_checkable
+class Router(Protocol):
+    """Several models behind one name, and who of them answers a document. The engine asks; a router only says whom."""
+
+    name: str
+    models: Mapping[str, Model]
+    """Those that may be asked, by the word that `choose` says."""
+
+    async def start(self) -> Mapping[str, Any]:
+        """Start every model: its facts by its word."""
+        ...
+
+    def choose(self, request: Request, calls: Sequence[Call]) -> str | None:
+        """Whom to ask next; `None`: the last call's answer counts (before any call: nobody may be asked)."""
+        ...
+
+    def why(self, request: Request, calls: Sequence[Call]) -> Mapping[str, Any]:
+        """What the choice rested on, for the record."""
+        ...
+
+    async def close(self) -> None:
+        """Close every model."""
         ...
 
 

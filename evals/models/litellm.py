@@ -99,10 +99,14 @@ class LiteLLM:
         self._litellm: Any = None
 
     @property
+    def host(self) -> str:
+        """Where requests go: a host, or the provider's name where litellm knows its hosts."""
+        return host_of(self.base_url) if self.base_url else self.provider
+
+    @property
     def account(self) -> str:
         """Whom rate limits are shared with."""
-        host = host_of(self.base_url) if self.base_url else self.provider
-        return account(host, self.keys[0] if self.keys else None)
+        return account(self.host, self.keys[0] if self.keys else None)
 
     async def start(self) -> Mapping[str, Any]:
         """Check the keys and load litellm; opens no connection."""

@@ -91,9 +91,14 @@ class OpenAI:
         self._sdk: SdkTransport | None = None
 
     @property
+    def host(self) -> str:
+        """Where requests go."""
+        return host_of(self.base_url or URL)
+
+    @property
     def account(self) -> str:
         """Whom rate limits are shared with."""
-        return account(host_of(self.base_url or URL), self.key_env)
+        return account(self.host, self.key_env)
 
     async def start(self) -> Mapping[str, Any]:
         """Build the client; opens no connection."""

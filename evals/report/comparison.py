@@ -15,7 +15,7 @@ COLUMNS = ("baseline", "candidate", "difference [95 %]", "n", "p (Holm)", "detec
 
 def text(result: Mapping[str, Any]) -> str:
     """All of it, as printed."""
-    parts = [heading(result), *(f"! {line}" for line in result["infrastructure"])]
+    parts = [heading(result), *sources(result), *(f"! {line}" for line in result["infrastructure"])]
     if len(result["candidates"]) > 1:
         parts.append(matrix(result))
     for part in result["candidates"]:
@@ -30,6 +30,13 @@ def heading(result: Mapping[str, Any]) -> str:
     base = result["baseline"]["option"]
     said = "; ".join(f"{part['option']} {part['verdict']}" for part in result["candidates"])
     return f"{result['task']}: {said} (baseline {base})"
+
+
+def sources(result: Mapping[str, Any]) -> list[str]:
+    """Which runs the figures are of, a line each."""
+    sides = [(f"baseline {result['baseline']['option']}", result["baseline"])]
+    sides += [(part["option"], part) for part in result["candidates"]]
+    return [clean(f"{name}: {side['run']}") for name, side in sides]
 
 
 def rows_of(result: Mapping[str, Any], option: str, run: str | None = None) -> list[Mapping[str, Any]]:
@@ -73,11 +80,19 @@ def difference(row: Mapping[str, Any]) -> str:
     if math.isnan(value):
         return "-"
     known = not (math.isnan(low) or math.isnan(high))
-    if relative and value > 9:
-        return f"x {value + 1:,.0f}" + (f" [{low + 1:,.0f}, {high + 1:,.0f}]" if known else "")
+    if relative and (value > 9 or value < -0.9):  # a factor says more than +1,500.0 % or -100.0 %
+        shown = [_factor(one + 1) for one in (value, low, high) if known or one == value]
+        return f"x {shown[0]}" + (f" [{shown[1]}, {shown[2]}]" if known else "")
     scale, digits = (100, 1) if relative else (1, 3)
     bounds = f" [{scale * low:+.{digits}f}, {scale * high:+.{digits}f}]" if known else ""
     return f"{scale * value:+.{digits}f}" + (" %" if relative else "") + bounds
+
+
+def _factor(value: float) -> str:
+    """`150`, `1.2`, `1/11,400`."""
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"1/{float(f'{1 / value:.3g}'):,.0f}" if 0 < value < 0.1 else f"{value:.2g}"
 
 
 def p_value(p: float | None) -> str:
@@ -152,7 +167,7 @@ def _documents(part: Mapping[str, Any], show: int) -> list[str]:
     lines = []
     for key, word in (("newly_broken", "newly broken"), ("newly_fixed", "newly fixed")):
         names = part[key]
-        lines.append(f"{word}: {len(names)}" + (f" (the first {show})" if len(names) > show else ""))
+        lines.append(f"{word}: {len(names)}" + (f" (the first {show})" if len(names) > show > 0 else ""))
         lines += [line for name in names[:show] for line in (f"  {clean(name)}", *diff_lines(part["documents"][name]))]
     return lines
 

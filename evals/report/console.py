@@ -1,5 +1,6 @@
 """The result table on a terminal: what was measured, how sure it is, and what was not."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +72,9 @@ def notes(summary: dict[str, Any]) -> list[str]:
     if summary["latency"].get("bent"):
         notes.append(f"{summary['option']}: {summary['latency']['bent']}")
     notes += [f"{summary['option']}: {note}" for note in summary.get("notes", ())]
-    if summary["cost"].get("kind") == "api":
+    if summary.get("hybrid"):
+        notes.append(f"{summary['option']}: {_routed(summary['hybrid'])}")
+    if summary["cost"].get("kind") in ("api", "mixed") and summary["cost"]["billed"] is not None:
         notes.append(f"{summary['option']}: {_bill(summary)}")
     if summary["cost"].get("note"):
         notes.append(f"$/1k docs: {summary['cost']['note']}")
@@ -84,8 +87,18 @@ def notes(summary: dict[str, Any]) -> list[str]:
         notes.append(f"{summary['option']}: failed: {kinds}; counted as zero")
     without = summary["quality_without_failed_infrastructure"]
     if without:
-        notes.append(f"{summary['option']}: F1 without infrastructure failures {interval(without['f1'])}")
+        name = "score" if "score" in without else "F1"
+        notes.append(f"{summary['option']}: {name} without infrastructure failures {interval(main_quality(without))}")
     return notes
+
+
+def _routed(hybrid: dict[str, Any]) -> str:
+    """How many documents a hybrid sent on, and what each model cost."""
+    spent = ", ".join(
+        f"{name} {part['calls']} calls" + ("" if part["usd"] is None else f" ${part['usd']:,.4f}")
+        for name, part in hybrid["models"].items()
+    )
+    return f"{interval(hybrid['sent_to_strong'], percent=True)} of the documents went to {hybrid['strong']}; {spent}"
 
 
 def _bill(summary: dict[str, Any]) -> str:
@@ -93,6 +106,12 @@ def _bill(summary: dict[str, Any]) -> str:
     billed = "unknown" if cost["billed"] is None else f"${cost['billed']:,.4f}"
     served = f"; {cached} answers came from the response cache and cost nothing again" if cached else ""
     return f"billed {billed}, of it ${cost['wasted']:,.4f} without an answer{served}"
+
+
+def main_quality(quality: dict[str, Any]) -> dict[str, Any]:
+    """The figure that stands first: micro F1, of an import its own main score."""
+    found: dict[str, Any] = quality.get("score") or quality["f1"]
+    return found
 
 
 def interval(estimate: dict[str, Any], *, percent: bool = False) -> str:
@@ -137,11 +156,14 @@ def cost_cell(cost: dict[str, Any]) -> str:
     return f"${value:,.2f}{bounds} {cost['provenance']}"
 
 
-def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    """Any plain table."""
+def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]], *, whole: str = "") -> str:
+    """Any plain table. `whole`: a column of names that is not narrowed for the others, up to 36 characters a line."""
     table = _table(title)
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == whole)
+    if whole:
+        at = columns.index(whole)
+        lines = [[*line[:at], textwrap.fill(str(line[at]), 36), *line[at + 1 :]] for line in lines]
     for line in lines:
         table.add_row(*("-" if value is None else str(value) for value in line))
     return _render(table)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from evals.report.console import cost_cell, count_cell, interval, notes, number, percent, seconds
+from evals.report.console import cost_cell, count_cell, interval, main_quality, notes, number, percent, seconds
 
 ACCENT = "#3b7dd8"
 """A blue that holds on white and on near-black."""
@@ -21,9 +21,12 @@ def results(summaries: Sequence[dict[str, Any]]) -> str:
     if not summaries:
         return "<p>no finished run</p>"
     slices = list(dict.fromkeys(name for summary in summaries for name in summary["slices"]))
-    ordered = sorted(summaries, key=lambda s: (s["task"], -(s["quality"]["f1"]["value"] or 0.0)))
+    ordered = sorted(summaries, key=lambda s: (s["task"], -(main_quality(s["quality"])["value"] or 0.0)))
     head = [f'<th style="{NAME};{HEAD}">option</th>']
-    head += [f'<th style="{CELL};{HEAD}">{escape(name)}</th>' for name in [*COLUMNS, *(f"F1 {s}" for s in slices)]]
+    head += [
+        f'<th style="{CELL};{HEAD}">{escape(name)}</th>'
+        for name in [*_columns(summaries), *(f"F1 {s}" for s in slices)]
+    ]
     body = "".join(f"<tr>{_row(summary, slices)}</tr>" for summary in ordered)
     titles = ", ".join(dict.fromkeys(f"{s['task']} ({s['split']})" for s in ordered))
     below = "".join(
@@ -36,12 +39,18 @@ def results(summaries: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def _columns(summaries: Sequence[dict[str, Any]]) -> list[str]:
+    own = ["score" in summary["quality"] for summary in summaries]
+    quality = "score [95 %]" if all(own) else "F1 or score [95 %]" if any(own) else "F1 [95 %]"
+    return [quality if name == "F1 [95 %]" else name for name in COLUMNS]
+
+
 def _row(summary: dict[str, Any], slices: Sequence[str]) -> str:
     quality, latency = summary["quality"], summary["latency"]
     cells = [
         escape(count_cell(summary)),
         str(summary["failed"]),
-        _bar(quality["f1"]),
+        _bar(main_quality(quality)),
         escape(interval(quality["exact"], percent=True)),
         escape(percent(quality["schema_valid"]["value"])),
         seconds(latency["p50_s"]),

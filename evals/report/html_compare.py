@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from evals.report.comparison import COLUMNS, cells, diff_lines, gate_cells, heading, name_of, rows_of
+from evals.report.comparison import COLUMNS, cells, diff_lines, gate_cells, heading, name_of, rows_of, sources
 from evals.report.html import CELL, HEAD, NAME
 
 COLOURS = {
@@ -20,6 +20,7 @@ COLOURS = {
 def comparison(result: Mapping[str, Any]) -> str:
     """Verdict, what must be said, gates, findings, and the documents that broke or were mended."""
     parts = [f'<div style="font-weight:600">{escape(heading(result))}</div>']
+    parts += [f'<div style="opacity:.75;font-size:90%">{escape(line)}</div>' for line in sources(result)]
     parts += [f"<div><b>{escape(line)}</b></div>" for line in result["infrastructure"]]
     if result["gates"]:
         parts.append(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from evals.report.comparison import cells, diff_lines, gate_cells, name_of, rows_of
+from evals.report.comparison import cells, diff_lines, gate_cells, name_of, rows_of, sources
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold, even escaped."""
@@ -21,13 +21,16 @@ def comparison(result: Mapping[str, Any]) -> str:
             root,
             "testsuite",
             name=_clean(f"{result['task']}: {part['option']} against {result['baseline']['option']}"),
-            tests=str(len(cases)),
+            tests=str(len(cases) + len(result["infrastructure"])),
             failures=str(sum(case.find("failure") is not None for case in cases)),
             skipped=str(sum(case.find("skipped") is not None for case in cases)),
             errors=str(len(result["infrastructure"])),
         )
         suite.extend(cases)
-        _output(suite, "\n".join([*part["told"], *part["notes"], *_documents(part)]))
+        _output(
+            suite,
+            "\n".join([*sources({**result, "candidates": [part]}), *part["told"], *part["notes"], *_documents(part)]),
+        )
         for line in result["infrastructure"]:
             case = ElementTree.SubElement(suite, "testcase", name="infrastructure", classname="evals")
             ElementTree.SubElement(case, "error", message=_clean(line))

@@ -3,23 +3,35 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals.report.comparison import COLUMNS, cells, diff_lines, gate_cells, heading, name_of, rows_of
+from evals.report.comparison import COLUMNS, cells, diff_lines, gate_cells, heading, name_of, rows_of, sources
 
 SIGNS = {"regressed": "🔴", "improved": "🟢", "equivalent": "🟢", "inconclusive": "🟡"}
 MOST = 60_000
 """GitHub refuses comments above 65,536 characters."""
+CUT = "(cut: compare.json holds all)"
 
 
 def comparison(result: Mapping[str, Any]) -> str:
-    """Verdict, what must be said, gates, the whole; slices, fields and documents folded away."""
+    """Verdict, what must be said, gates, the whole; slices, fields and documents folded away. Where that is more than a
+    comment holds, fewer documents are listed, and it says so."""
+    for most in (None, 100, 30, 10, 0):
+        text = _text(result, most)
+        if len(text) <= MOST:
+            return text
+    kept = text[:MOST].rsplit("\n", 1)[0]
+    return kept + "\n</details>" * (kept.count("<details>") - kept.count("</details>")) + f"\n\n{CUT}\n"
+
+
+def _text(result: Mapping[str, Any], most: int | None) -> str:
+    """`most`: documents listed of each kind; `None`: all."""
     parts = [f"### {SIGNS.get(result['verdict'], '⚪')} {_escaped(heading(result))}", ""]
     parts += [f"> **{_escaped(line)}**" for line in result["infrastructure"]]
     parts += [_gates(result), ""] if result["gates"] else []
     for part in result["candidates"]:
-        parts += _candidate(result, part)
+        parts += _candidate(result, part, most)
+    parts += [f"<sub>{_escaped(line)}</sub><br>" for line in sources(result)]
     parts.append(f"<sub>Holm over {result['tests']} tests; detectable: with power .8 at 5 %, one test.</sub>")
-    text = "\n".join(parts) + "\n"
-    return text if len(text) <= MOST else text[:MOST] + "\n\n(cut: compare.json holds all)\n"
+    return "\n".join(parts) + "\n"
 
 
 def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -28,7 +40,7 @@ def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([*head, *("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)])
 
 
-def _candidate(result: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
+def _candidate(result: Mapping[str, Any], part: Mapping[str, Any], most: int | None) -> list[str]:
     rows = rows_of(result, part["option"])
     whole = [row for row in rows if not row["slice"] and not row["field"]]
     inner = [row for row in rows if row["slice"] or row["field"]]
@@ -39,7 +51,7 @@ def _candidate(result: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
     found += _folded(f"Slices and fields ({len(inner)})", _findings(inner)) if inner else []
     for key, word in (("newly_broken", "Newly broken"), ("newly_fixed", "Newly fixed")):
         if part[key]:
-            found += _folded(f"{word} documents ({len(part[key])})", _diffs(part, part[key]))
+            found += _folded(f"{word} documents ({len(part[key])})", _diffs(part, part[key], most))
     return found
 
 
@@ -53,11 +65,13 @@ def _gates(result: Mapping[str, Any]) -> str:
     return table(["", "option", "gate", "limit", "value [95 %]", "result"], lines)
 
 
-def _diffs(part: Mapping[str, Any], names: Sequence[str]) -> str:
+def _diffs(part: Mapping[str, Any], names: Sequence[str], most: int | None) -> str:
     lines = []
-    for name in names:
+    for name in names[:most]:
         lines.append(f"- {_escaped(name)}")
         lines += [f"  - {_escaped(line.strip())}" for line in diff_lines(part["documents"][name])]
+    if most is not None and len(names) > most:
+        lines.append(f"- and {len(names) - most} more {CUT}")
     return "\n".join(lines)
 
 

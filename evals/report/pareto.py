@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any
 
 from evals.report import console
+from evals.report.comparison import clean
 from evals.store import plain
 
 SHOWN = 40
@@ -17,28 +18,41 @@ def text(report: dict[str, Any]) -> str:
     """The frontier's options first, then what they dominate, then what a reader must know."""
     axes = [name for name in AXES if any(point[name] is not None for point in report["points"])]
     labels = report["labels"]
-    columns = ["option", *(labels[name] for name in axes), "P(frontier)", "hull", "dominated by, or why not"]
+    inside = [one["name"] for one in report["objectives"]]
+    front = {point["option"] for point in report["points"] if point["on_frontier"]}
+    drawn = any(point["p_non_dominated"] is not None for point in report["points"])
+    columns = ["", "option", *(labels[name] for name in axes), *(["P"] if drawn else []), "dominated by, or why not"]
     lines = [
         [
-            ("* " if point["on_frontier"] else "  ") + point["option"],
+            "*" * point["on_frontier"] + "+" * point["on_hull"],
+            clean(point["option"]),
             *(span(point, name) for name in axes),
-            None if point["p_non_dominated"] is None else f"{100 * point['p_non_dominated']:.1f} %",
-            "yes" if point["on_hull"] else "",
-            _why(point),
+            *([probability(point)] if drawn else []),
+            clean(_why(point, front, inside)),
         ]
         for point in report["points"][:SHOWN]
     ]
-    parts = [console.rows(f"frontier: {report['title']}", columns, lines)]
+    parts = [console.rows(f"frontier: {clean(report['title'])}", columns, lines, whole="option")]
     if len(report["points"]) > SHOWN:
-        parts.append(f"and {len(report['points']) - SHOWN} options more, none on the frontier")
+        rest = report["points"][SHOWN:]
+        among = sum(point["on_frontier"] for point in rest)
+        parts.append(f"and {len(rest)} options more, {among or 'none'} of them on the frontier; out=DIR writes all")
     box = ", ".join(f"{name} {value:.4g}" for name, value in report["hypervolume_reference"].items())
-    parts.append(f"* on the frontier; hypervolume {report['hypervolume']:.4g} from {box}")
+    says = "; P: the share of draws in which nothing dominates it" if drawn else ""
+    parts.append(f"* on the frontier, + and on its convex hull (no random mix of others is better){says}")
+    parts.append(f"hypervolume {report['hypervolume']:.4g} from {box}")
     if report["documents"]:
         draws = f", {report['draws']} paired draws of documents" if report["draws"] else ""
         parts.append(f"{report['documents']} documents answered by all options{draws}")
-    parts += [f"- {note}" for note in report["notes"]]
+    parts += [f"- {clean(note)}" for note in report["notes"]]
     parts += [f"- left out: {one['run']}: {one['reason']}" for one in report["left_out"]]
     return "\n".join(parts)
+
+
+def probability(point: dict[str, Any]) -> str:
+    """In percent; `-` where there were no draws."""
+    share = point["p_non_dominated"]
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def span(point: dict[str, Any], name: str) -> str:
@@ -56,10 +70,13 @@ def figure(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if value else "0"
 
 
-def _why(point: dict[str, Any]) -> str:
-    names = point["dominated_by"]
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more if names else "; ".join(point["flags"])
+def _why(point: dict[str, Any], front: set[str], inside: list[str]) -> str:
+    """Who dominates it, one of the frontier first, and what else must be known; of an axis only where it counts."""
+    beside = [name for name in AXES if name not in inside]
+    flags = [flag for flag in point["flags"] if not any(flag.startswith(name) for name in beside)]
+    names = sorted(point["dominated_by"], key=lambda name: name not in front)
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return "; ".join([*([names[0] + more] if names else []), *flags])
 
 
 def page(report: dict[str, Any]) -> str:

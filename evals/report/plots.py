@@ -10,72 +10,111 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.transforms import Bbox
+
+from evals.report import plot_names
 
 FRONT, HULL, OFF = "#0072b2", "#c2570c", "#8f98a3"
 """Of Okabe and Ito's palette, which the colour-blind can tell apart; shapes differ too."""
-ABOVE = ((-1, 1), (1, -1), (1, 1), (1, 0), (-1, -1), (-1, 0), (0, 1), (0, -1))
-PLACES = ((1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (-1, 0), (0, 1), (0, -1))
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
     """Write the plot of `frontier.json`'s content: quality over cost, or over latency where there is no cost."""
     ways = {one["name"]: one["direction"] for one in report["objectives"]}
     labels = report["labels"]
-    across = next(name for name in ("cost", "latency") if name in ways)
-    shown = [p for p in report["points"] if p[across] is not None and p["quality"] is not None]
+    across, up = axes_of(ways)
+    shown = [p for p in report["points"] if p[across] is not None and p[up] is not None]
     figure, axes = plt.subplots(figsize=(11, 6.6), dpi=140)
     try:
-        if all(point[across] > 0 for point in shown):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            wide = max(p[across] for p in shown) > 20 * min(p[across] for p in shown) if shown else True
-            axes.xaxis.set_minor_formatter(lambda value, _: "" if wide else f"{value:g}")
-        _intervals(axes, shown, across)
-        _lines(axes, shown, across, ways)
-        _marks(axes, shown, across)
-        axes.set_xlabel(f"{labels[across]} ({'lower' if ways[across] == 'min' else 'higher'} is better)")
-        axes.set_ylabel(
-            f"{labels.get('quality', 'quality')} ({'higher' if ways.get('quality') == 'max' else 'lower'} is better)"
-        )
-        axes.set_title(_title(report, labels, across), loc="left", fontsize=11)
+        logged = bool(shown) and all(point[across] > 0 for point in shown)
+        if logged:
+            _log(axes, [point[across] for point in shown])
+        _intervals(axes, shown, across, up)
+        if shown:
+            _lines(axes, shown, (across, up), ways, logged=logged)
+            _marks(axes, shown, across, up)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, frameon=False, fontsize=8.5)
+        else:
+            said = f"no option has both {labels[up]} and {labels[across]}"
+            axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", color="#5f6773")
+            axes.set(xticks=[], yticks=[])
+        axes.set_xlabel(f"{labels[across]} ({'log scale, ' if logged else ''}{_better(ways[across])})")
+        axes.set_ylabel(f"{labels.get(up, up)} ({_better(ways.get(up, 'max'))})")
+        _title(axes, report, (across, up))
         axes.grid(color="#edf0f3", zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, frameon=False, fontsize=8.5)
         figure.tight_layout()
-        _names(figure, axes, shown, across)
+        plot_names.write(figure, axes, shown, (across, up))
         figure.savefig(path)
     finally:
         plt.close(figure)
 
 
-def _title(report: dict[str, Any], labels: dict[str, str], across: str) -> str:
-    names = [one["name"] for one in report["objectives"]]
-    over = f"\nfrontier over {', '.join(labels[name] for name in names)}" if len(names) > 2 else ""
-    mixed = "\nMIXED LOAD: latencies taken under unlike loads" if "MIXED LOAD" in " ".join(report["notes"]) else ""
-    unknown = sum(point[across] is None for point in report["points"])
-    undrawn = f"; {unknown} options without {across} not drawn" if unknown else ""
-    return f"{report['title']}{undrawn}{over}{mixed}"
+def axes_of(ways: dict[str, str]) -> tuple[str, str]:
+    """Which objective goes across and which up: cost across where it is one, quality up where it is one."""
+    across = "cost" if "cost" in ways else "latency"
+    return across, "quality" if "quality" in ways else "latency"
 
 
-def _intervals(axes: Any, shown: Sequence[dict[str, Any]], across: str) -> None:
+def _better(way: str) -> str:
+    return f"{'lower' if way == 'min' else 'higher'} is better"
+
+
+def _log(axes: Any, values: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    wide = max(values) > 20 * min(values)
+    axes.xaxis.set_minor_formatter(lambda value, _: "" if wide else f"{value:g}")
+
+
+def _title(axes: Any, report: dict[str, Any], drawn: tuple[str, str]) -> None:
+    """What it is of in dark, what stands behind it in grey."""
+    labels, names = report["labels"], [one["name"] for one in report["objectives"]]
+    lines = [basis(report)]
+    if len(names) > 2:
+        lines.append(f"frontier over {', '.join(labels[name] for name in names)}")
+    if unknown := sum(any(point[name] is None for name in drawn) for point in report["points"]):
+        lines.append(
+            f"{unknown} of {len(report['points'])} options are not drawn: no {' or no '.join(_lacking(report, drawn))}"
+        )
+    if "MIXED LOAD" in " ".join(report["notes"]):
+        lines.append("MIXED LOAD: latencies taken under unlike loads")
+    axes.set_title(str(report["title"]), loc="left", fontsize=11, pad=8 + 11.5 * len(lines))
+    axes.text(0, 1.012, "\n".join(lines), transform=axes.transAxes, fontsize=8, color="#5f6773", va="bottom")
+
+
+def basis(report: dict[str, Any]) -> str:
+    """How many documents and draws the figures and their bars rest on."""
+    level = f"{100 * report['level']:g} %"
+    if report["documents"]:
+        draws = f", {report['draws']:,} paired draws" if report["draws"] else ""
+        return f"{report['documents']:,} documents answered by all options{draws}; bars: {level} intervals"
+    if any(point["quality_low"] is not None for point in report["points"]):
+        return f"one figure an option; bars: {level} Wilson intervals from n"
+    return "one figure an option: no intervals"
+
+
+def _lacking(report: dict[str, Any], drawn: tuple[str, str]) -> list[str]:
+    return [report["labels"][name] for name in drawn if any(point[name] is None for point in report["points"])]
+
+
+def _intervals(axes: Any, shown: Sequence[dict[str, Any]], across: str, up: str) -> None:
     for point in shown:
-        style = {
-            "color": FRONT if point["on_frontier"] else OFF,
-            "lw": 1,
-            "alpha": 0.7 if point["on_frontier"] else 0.3,
-        }
-        if point["quality_low"] is not None and point["quality_high"] is not None:
-            axes.plot([point[across]] * 2, [point["quality_low"], point["quality_high"]], **style, zorder=2)
+        front = point["on_frontier"]
+        style = {"color": FRONT if front else OFF, "lw": 1, "alpha": 0.7 if front else 0.3, "zorder": 2}
+        if point[f"{up}_low"] is not None and point[f"{up}_high"] is not None:
+            axes.plot([point[across]] * 2, [point[f"{up}_low"], point[f"{up}_high"]], **style)
         if point[f"{across}_low"] is not None and point[f"{across}_high"] is not None:
-            axes.plot([point[f"{across}_low"], point[f"{across}_high"]], [point["quality"]] * 2, **style, zorder=2)
+            axes.plot([point[f"{across}_low"], point[f"{across}_high"]], [point[up]] * 2, **style)
 
 
-def _lines(axes: Any, shown: Sequence[dict[str, Any]], across: str, ways: dict[str, str]) -> None:
+def _lines(
+    axes: Any, shown: Sequence[dict[str, Any]], drawn: tuple[str, str], ways: dict[str, str], *, logged: bool
+) -> None:
     """The staircase of what is drawn, and its hull, which is curved where the axis is logarithmic."""
-    sx, sy = (1 if ways[across] == "min" else -1), (1 if ways.get("quality", "max") == "max" else -1)
+    across, up = drawn
+    sx, sy = (1 if ways[across] == "min" else -1), (1 if ways.get(up, "max") == "max" else -1)
     best: list[tuple[float, float]] = []
-    for x, y in sorted({(point[across] * sx, point["quality"] * sy) for point in shown}, key=lambda p: (p[0], -p[1])):
+    for x, y in sorted({(point[across] * sx, point[up] * sy) for point in shown}, key=lambda p: (p[0], -p[1])):
         if not best or y > best[-1][1]:
             best.append((x, y))
     xs, ys = np.array(best).T * np.array([[sx], [sy]])
@@ -85,18 +124,25 @@ def _lines(axes: Any, shown: Sequence[dict[str, Any]], across: str, ways: dict[s
         while len(upper) > 1 and _left(upper[-2], upper[-1], point):
             upper.pop()
         upper.append(point)
-    share = np.linspace(0, 1, 40)[:, None]
-    curve = [np.array(a) + share * (np.array(b) - np.array(a)) for a, b in pairwise(upper)]
+    curve = [_mixes(a, b, logged=logged) for a, b in pairwise(upper)]
     if curve:
         x, y = np.concatenate(curve).T * np.array([[sx], [sy]])
-        axes.plot(x, y, color=HULL, lw=1.4, ls=(0, (5, 3)), zorder=3, label="convex hull: random mixes")
+        axes.plot(x, y, color=HULL, lw=1.4, ls=(0, (5, 3)), zorder=3, label="convex hull: random mixes", gid="hull")
+
+
+def _mixes(a: tuple[float, float], b: tuple[float, float], *, logged: bool) -> Any:
+    """Mixes of two options, evenly spaced as the axis shows them."""
+    (x0, y0), (x1, y1) = a, b
+    share = np.linspace(0, 1, 60)
+    xs = np.sign(x0) * np.geomspace(abs(x0), abs(x1), 60) if logged else x0 + share * (x1 - x0)
+    return np.stack([xs, y0 + (xs - x0) / (x1 - x0) * (y1 - y0)], axis=1)
 
 
 def _left(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) >= 0
 
 
-def _marks(axes: Any, shown: Sequence[dict[str, Any]], across: str) -> None:
+def _marks(axes: Any, shown: Sequence[dict[str, Any]], across: str, up: str) -> None:
     kinds: tuple[tuple[str, dict[str, Any], Callable[[dict[str, Any]], bool]], ...] = (
         ("on the frontier and its hull", {"marker": "D", "s": 52, "color": FRONT}, lambda p: p["on_hull"]),
         ("on the frontier", {"marker": "o", "s": 50, "color": FRONT}, lambda p: p["on_frontier"] and not p["on_hull"]),
@@ -108,57 +154,4 @@ def _marks(axes: Any, shown: Sequence[dict[str, Any]], across: str) -> None:
     )
     for label, style, belongs in kinds:
         if chosen := [point for point in shown if belongs(point)]:
-            axes.scatter([p[across] for p in chosen], [p["quality"] for p in chosen], **style, zorder=4, label=label)
-
-
-def _names(figure: Any, axes: Any, shown: Sequence[dict[str, Any]], across: str) -> None:
-    """Frontier names first, each where it covers nothing; names of dominated options only where there is room."""
-    renderer = figure.canvas.get_renderer()
-    spots = {id(p): axes.transData.transform((p[across], p["quality"])) for p in shown}
-    taken = [Bbox.from_bounds(x - 9, y - 9, 18, 18) for x, y in spots.values()]
-    for line in (line for line in axes.lines if line.get_gid() == "frontier"):
-        corners = axes.transData.transform(np.asarray(line.get_xydata()))
-        for (u, v), (x, y) in pairwise(corners):  # along, then up: where="post"
-            taken += [Bbox.from_extents(u, v - 2, x, v + 2), Bbox.from_extents(x - 2, min(v, y), x + 2, max(v, y))]
-    room, marks = axes.bbox, len(taken)
-    for point in sorted(shown, key=lambda p: not p["on_frontier"]):
-        front = point["on_frontier"]
-        style = {"fontsize": 8.5 if front else 7.5, "color": "#1c1f24" if front else "#6b7480"}
-        label = axes.annotate(
-            point["option"], (point[across], point["quality"]), xytext=(0, 0), textcoords="offset pixels", **style
-        )
-        label.set_in_layout(False)
-        size = label.get_window_extent(renderer)
-        tries = [
-            (r, place)
-            for r in ((16, 30, 55, 90, 130, 180) if front else (14, 26))
-            for place in (ABOVE if front else PLACES)
-        ]
-        spot = spots[id(point)]  # a frontier's name may cover a mark before it is left out, but never a name
-        if not (
-            _placed(label, size, spot, taken, room, tries)
-            or (front and _placed(label, size, spot, taken[marks:], room, tries))
-        ):
-            label.remove()
-        else:
-            taken.append(label.get_window_extent(renderer))
-
-
-def _placed(
-    label: Any, size: Any, spot: Any, taken: Sequence[Any], room: Any, tries: Sequence[tuple[int, tuple[int, int]]]
-) -> bool:
-    for radius, (right, up) in tries:
-        reach = radius * (0.75 if right and up else 1.0)
-        left = spot[0] + (reach if right > 0 else -reach - size.width if right < 0 else -size.width / 2)
-        base = spot[1] + up * reach - size.height / 2
-        box = Bbox.from_bounds(left - 2, base - 2, size.width + 4, size.height + 4)
-        inside = box.x0 > room.x0 and box.x1 < room.x1 and box.y0 > room.y0 and box.y1 < room.y1
-        if not inside or any(box.overlaps(other) for other in taken):
-            continue
-        label.set_position((left - spot[0], base - spot[1] + 2))
-        if radius > 30:  # a thin line leads to its option
-            end = (left + (0 if right > 0 else size.width if right < 0 else size.width / 2), base + size.height / 2)
-            ends = label.axes.transData.inverted().transform([spot, end])
-            label.axes.plot(*ends.T, color="#a5adb8", lw=0.6, zorder=1, scalex=False, scaley=False)
-        return True
-    return False
+            axes.scatter([p[across] for p in chosen], [p[up] for p in chosen], **style, zorder=4, label=label)

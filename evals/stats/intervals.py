@@ -16,6 +16,9 @@ from scipy import special, stats
 Array = NDArray[np.float64]
 LEAST_FOR_BOOTSTRAP = 5
 """Fewer documents than this say nothing of their spread: no interval is given."""
+DRAWN_ALONE = 2000
+DRAWN_AT_ALL = 100_000
+"""See `ratio_bootstrap`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +56,68 @@ def mean_t(values: Array, *, level: float = 0.95) -> Estimate:
 
 
 def ratio_bootstrap(
-    numerator: Array, denominator: Array, *, draws: int = 2000, seed: int = 0, level: float = 0.95
+    numerator: Array,
+    denominator: Array,
+    *,
+    times: "NDArray[np.int64] | None" = None,
+    draws: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Estimate:
     """sum(numerator) / sum(denominator) over documents, percentile bootstrap of documents; for micro F1 and rates.
 
-    Both arrays hold one total per document (or cluster of documents). Where every document agrees, so that a
-    resample cannot differ, the Wilson interval of `n` equal documents is given instead of one of width zero.
+    Both arrays hold one total per document (or cluster of documents), or each distinct pair once and `times` how many
+    documents have it: above `DRAWN_ALONE` documents, equal ones are drawn together, which is the same law at a cost that
+    does not grow with them. Above `DRAWN_AT_ALL` distinct pairs the interval is the normal one of the linearised ratio,
+    se^2 = n/(n-1) sum (a - r b)^2 / (sum b)^2 (Cochran 1977, chapter 6; there no draw could tell it from the other).
+    Where every document agrees, so that a resample cannot differ, the Wilson interval of `n` equal documents is given
+    instead of one of width zero.
     """
-    n = len(numerator)
-    whole = denominator.sum()
+    if times is None and len(numerator) > DRAWN_ALONE:
+        numerator, denominator, times = distinct_pairs(numerator, denominator)
+    n = len(numerator) if times is None else int(times.sum())
+    whole = denominator.sum() if times is None else float(denominator @ times)
     if n == 0 or whole == 0:
         return Estimate(math.nan, math.nan, math.nan, n)
-    value = float(numerator.sum() / whole)
+    value = float((numerator.sum() if times is None else numerator @ times) / whole)
     if n < LEAST_FOR_BOOTSTRAP:
         return Estimate(value, math.nan, math.nan, n)
-    low, high = np.quantile(_ratios(numerator, denominator, draws, seed), [0.5 - level / 2, 0.5 + level / 2])
+    if times is not None and len(times) > DRAWN_AT_ALL:
+        error = math.sqrt(n / (n - 1) * float((numerator - value * denominator) ** 2 @ times)) / whole
+        half = float(special.ndtri(0.5 + level / 2)) * error
+        return Estimate(value, value - half, value + half, n)
+    drawn = _ratios(numerator, denominator, times, draws, seed)
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
     if low == high and value in (0.0, 1.0):
         edge = wilson(n * value, n, level=level)
         return Estimate(value, edge.low, edge.high, n)
     return Estimate(value, min(float(low), value), max(float(high), value), n)
 
 
-def _ratios(numerator: Array, denominator: Array, draws: int, seed: int) -> Array:
+def distinct_pairs(
+    numerator: Array, denominator: Array, times: "NDArray[np.int64] | None" = None
+) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Each distinct pair once, in rising order, and how often it occurs (each given pair `times` often)."""
+    if not len(numerator):
+        return numerator, denominator, np.zeros(0, np.int64)
+    order = np.lexsort((denominator, numerator))
+    numerator, denominator = numerator[order], denominator[order]
+    new = np.append(True, (numerator[1:] != numerator[:-1]) | (denominator[1:] != denominator[:-1]))
+    first = np.flatnonzero(new)
+    counts = np.diff(np.append(first, len(order))) if times is None else np.add.reduceat(times[order], first)
+    return numerator[first], denominator[first], counts
+
+
+def _ratios(numerator: Array, denominator: Array, times: "NDArray[np.int64] | None", draws: int, seed: int) -> Array:
     """One ratio per resample, in blocks that stay below some 10 MB however many documents there are."""
-    random, n = np.random.default_rng(seed), len(numerator)
-    block = max(1, min(draws, 500_000 // n))
+    random, kinds = np.random.default_rng(seed), len(numerator)
+    n = kinds if times is None else int(times.sum())
+    shares = np.full(n, 1 / n) if times is None else times / n
+    block = max(1, min(draws, 500_000 // kinds))
     pairs = np.stack([numerator, denominator], axis=1)
     found = []
     for start in range(0, draws, block):
-        weights = random.multinomial(n, np.full(n, 1 / n), size=min(block, draws - start)).astype(np.float64)
+        weights = random.multinomial(n, shares, size=min(block, draws - start)).astype(np.float64)
         found.append(weights @ pairs)
     sums = np.concatenate(found)
     sums = sums[sums[:, 1] > 0]
@@ -89,22 +125,43 @@ def _ratios(numerator: Array, denominator: Array, draws: int, seed: int) -> Arra
 
 
 def quantile(values: Array, q: float, *, level: float = 0.95) -> Estimate:
-    """Empirical quantile (linear between order statistics) with the distribution-free order-statistic interval.
+    """Empirical quantile (linear between order statistics, type 7 of Hyndman & Fan 1996, numpy's default) with the
+    distribution-free order-statistic interval.
 
     Bounds are NaN where `n` is too small for the interval to reach the level.
     """
-    kept = np.sort(values[~np.isnan(values)])
+    return quantiles(values, [q], level=level)[0]
+
+
+def quantiles(values: Array, qs: Sequence[float], *, level: float = 0.95) -> list[Estimate]:
+    """Several quantiles of the same values (see `quantile`); nothing but the places that they need is put in order."""
+    kept = values[~np.isnan(values)]
     n = len(kept)
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    tail = (1 - level) / 2
+        return [Estimate(math.nan, math.nan, math.nan, 0) for _ in qs]
+    bounds = [_order_bounds(n, q, (1 - level) / 2) for q in qs]
+    at = [int((n - 1) * q) for q in qs]
+    places = {*at, *(min(one + 1, n - 1) for one in at), *(b - 1 for pair in bounds for b in pair if 1 <= b <= n)}
+    kept.partition(sorted(places))
+    found = []
+    for q, here, (below, above) in zip(qs, at, bounds, strict=True):
+        low = float(kept[below - 1]) if below >= 1 else math.nan
+        high = float(kept[above - 1]) if above <= n else math.nan
+        found.append(Estimate(_between(kept[here], kept[min(here + 1, n - 1)], (n - 1) * q - here), low, high, n))
+    return found
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """Linear, from the nearer end, as numpy does it."""
+    return float(low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share))
+
+
+def _order_bounds(n: int, q: float, tail: float) -> tuple[int, int]:
+    """Ranks (from 1) of the order statistics that hold the quantile but for `tail` on each side."""
     below = int(stats.binom.ppf(tail, n, q))  # largest l with P(B < l) <= tail
     if stats.binom.cdf(below - 1, n, q) > tail:
         below -= 1
-    above = int(stats.binom.ppf(1 - tail, n, q)) + 1  # smallest u with P(B >= u) <= tail
-    low = float(kept[below - 1]) if below >= 1 else math.nan
-    high = float(kept[above - 1]) if above <= n else math.nan
-    return Estimate(float(np.quantile(kept, q)), low, high, n)
+    return below, int(stats.binom.ppf(1 - tail, n, q)) + 1  # smallest u with P(B >= u) <= tail
 
 
 def clustered_mean(values: Array, groups: "Sequence[object] | NDArray[Any]", *, level: float = 0.95) -> Estimate:

@@ -1,6 +1,5 @@
 """Stored runs as one table: what DESIGN promises a reader, against sums done by hand."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from made_runs import at, call, leaf, made, record, score
 
 import evals
 from evals import store
-from evals.analysis import table
+from evals.analysis import columnar, table
 from evals.core import Call, Completion, Price, Usage
 from evals.errors import StoreError
 
@@ -81,7 +80,8 @@ def test_what_was_not_measured_is_missing_and_not_zero(tmp_path: Path) -> None:
 def test_records_in_another_order_than_their_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(table, "BLOCK", block)
+    monkeypatch.setattr(columnar, "BLOCK", block)
+    monkeypatch.setattr(columnar, "ROW_GROUP", block)
     told = [record(name, call(seconds=i)) for i, name in enumerate("abcde")]
     mixed = [(told[i], score(*["tp"] * (i + 1))) for i in (3, 0, 4, 2, 1)]
     folder = made(tmp_path / "r", told, mixed)
@@ -98,27 +98,17 @@ def test_a_record_that_was_asked_again_counts_once_and_a_score_without_record_no
     assert frame["sample_id"].tolist() == ["b", "a"] and not frame["failed"].any()
 
 
-@pytest.mark.parametrize("newer", ["records.jsonl", "scores-s1.jsonl"])
-def test_a_stale_table_is_made_again_and_a_fresh_one_is_not(tmp_path: Path, newer: str) -> None:
-    folder = made(tmp_path / "r", [record("a")])
-    assert len(evals.load_runs(folder)) == 1
-    path = folder / "table.parquet"
-    pd.read_parquet(path).iloc[:0].to_parquet(path)
-    assert len(evals.load_runs(folder)) == 0, "the file beside the records is what is read"
-    later = path.stat().st_mtime + 10
-    os.utime(folder / newer, (later, later))
-    assert len(evals.load_runs(folder)) == 1
-    assert sorted(p.name for p in folder.glob("*table*")) == ["table.parquet"], "nothing is left beside it"
-
-
-def test_a_table_of_an_older_version_or_a_torn_one_is_made_again(tmp_path: Path) -> None:
-    folder = made(tmp_path / "r", [record("a")])
-    whole = evals.load_runs(folder)
-    path = folder / "table.parquet"
-    pd.read_parquet(path).drop(columns=["tier"]).to_parquet(path)
-    pd.testing.assert_frame_equal(evals.load_runs(folder), whole)
-    path.write_bytes(path.read_bytes()[:100])
-    pd.testing.assert_frame_equal(evals.load_runs(folder), whole)
+def test_only_the_columns_that_are_wanted_are_read(tmp_path: Path) -> None:
+    told = [record("a", call(0, 3, ttft=0.5)), record("b", call(3, 1, finish="length"))]
+    folders = [made(tmp_path / name, told, machine={"usd_per_hour": 3600}) for name in ("r", "s")]
+    whole = evals.load_runs(folders)
+    for names in (["score"], ["wasted_usd", "tags"], ["load", "latency_s", "option", "latency_s"], ["cost_usd"], []):
+        found = evals.load_runs(folders, columns=names)
+        kept = [name for name in dict.fromkeys(names) if name != "option"]
+        assert found.columns.tolist() == ["run", "task", "option", "model", *kept]
+        pd.testing.assert_frame_equal(found, whole[found.columns])
+    with pytest.raises(StoreError, match="columns: 'latency' is no column of the table; did you mean latency_s"):
+        evals.load_runs(folders, columns=["latency"])
 
 
 def test_cost_is_the_price_of_busy_seconds_shared_by_latency(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`frontier` from the command line: runs, tables, files, and what the user can get wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +35,7 @@ def test_a_table_becomes_csv_json_png_and_html(
     words = [f"table={table}", "columns.model=Model Name", "quality=acc", "cost=usd", f"out={out}"]
     assert ran(*words) == 0
     printed = capsys.readouterr().out
-    assert "* a" in printed and "not free" in printed and "no intervals" in printed
+    assert re.search(r"^ *\*\+? +a ", printed, re.M) and "not free" in printed and "no intervals" in printed
     report = json.loads((out / "frontier.json").read_text(encoding="utf-8"))
     by = {point["option"]: point for point in report["points"]}
     names = {

@@ -330,7 +330,7 @@ def test_the_budget_cuts_the_batch_and_goes_on_with_what_is_left() -> None:
     with pytest.raises(BudgetReached, match="budget.tokens=30 is reached: 21 are used, and the next call may take 10"):
         jumping(run.session(provider))
     assert [len(many) for _, many in provider.batches.values()] == [3, 2, 1, 1]
-    assert len(run.kept.records) == 7 and budget.spent.tokens == 21 and budget._in_flight == 0
+    assert len(run.kept.records) == 7 and budget.spent.tokens == 21 and budget._pool.in_flight == 0
     assert not run.known
 
 

@@ -70,7 +70,7 @@ def test_spent_never_crosses_the_limit_whatever_the_order(
     assert (reached is None) == (len(kept.records) == 60 and "internal" not in {r.error for r in kept.records})
     if reached:  # nothing more would have fitted
         assert budget.spent.tokens + 100 > tokens and f"budget.tokens={tokens} is reached" in reached
-    assert budget.waiting == 0 and budget._held_tokens == 0 and budget._in_flight == 0
+    assert budget.waiting == 0 and budget._pool.held_tokens == 0 and budget._pool.in_flight == 0
 
 
 def test_dollars_are_kept_too_and_the_message_says_how_much() -> None:
@@ -158,7 +158,7 @@ def test_minutes_end_a_wait_for_the_limiter_too() -> None:
         engine = Engine(task=Plain(), model=model, sink=Kept(), budget=budget, concurrency=2, limiter=limiter)
         with pytest.raises(BudgetReached):
             await engine.run(samples(50))
-        assert limiter.in_flight == limiter.waiting == budget._in_flight == 0
+        assert limiter.in_flight == limiter.waiting == budget._pool.in_flight == 0
         return model
 
     assert len(jumping(work()).sent) == 1
@@ -202,6 +202,6 @@ def test_one_who_gives_up_waiting_lets_the_next_go_on() -> None:
         bound = await second
         budget.release(bound)
         budget.release(held)
-        assert budget.waiting == budget._in_flight == 0
+        assert budget.waiting == budget._pool.in_flight == 0
 
     jumping(work())

@@ -101,3 +101,19 @@ def test_figures_have_their_units() -> None:
         comparison.difference({**row, "relative": 99.0, "relative_low": 50.0, "relative_high": 150.0})
         == "x 100 [51, 151]"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.5, 0.4, 0.6, "+50.0 % [+40.0, +60.0]"),
+        (-0.5, -0.6, -0.4, "-50.0 % [-60.0, -40.0]"),
+        (-0.99, -0.995, -0.98, "x 1/100 [1/200, 1/50]"),
+        (-0.99991, float("nan"), float("nan"), "x 1/11,100"),
+        (-0.91, -1.0, -0.4, "x 1/11 [0, 0.6]"),
+        (99.0, 8.0, 999.0, "x 100 [9, 1,000]"),
+    ],
+)
+def test_great_changes_are_factors(value: float, low: float, high: float, shown: str) -> None:
+    row = finding(metric="p50_s", relative=value, relative_low=low, relative_high=high)
+    assert comparison.difference(row) == shown

@@ -36,7 +36,7 @@ def report(options: int = 12, **wanted: Any) -> dict[str, Any]:
 
 def test_the_terminal_s_table() -> None:
     text = pareto.text(report(60))
-    assert "and 20 options more" in text and "hypervolume" in text and "P(frontier)" in text
+    assert "and 20 options more" in text and "hypervolume" in text and "P:" not in text
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,16 @@ def test_a_png(wanted: dict[str, Any], tmp_path: Path) -> None:
     draw(report(30, **wanted), tmp_path / "frontier.png")
     assert (tmp_path / "frontier.png").stat().st_size > 10_000
     draw(report(2, **wanted), tmp_path / "small.png")
+
+
+def test_the_frontier_s_own_beats_and_flags_of_axes_that_count_are_told() -> None:
+    point = {"dominated_by": ["other", "best"], "flags": ["cost is missing", "1 of 9 answers failed (11 %)"]}
+    assert pareto._why(point, {"best"}, ["quality", "latency"]) == "best and 1 more; 1 of 9 answers failed (11 %)"
+    assert pareto._why(point, {"best"}, ["quality", "cost"]).startswith("best and 1 more; cost is missing; 1 of 9")
+    assert pareto._why({**point, "dominated_by": []}, set(), ["quality", "cost"]).startswith("cost is missing")
+
+
+def test_a_terminal_gets_no_control_codes_of_a_name() -> None:
+    found = report(3)
+    found["points"][0]["option"] = "a\x1b[2Jb"
+    assert "\x1b" not in pareto.text(found)

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats as oracle
 from statsmodels.stats.proportion import proportion_confint
 
-from evals.stats import Estimate, bca_mean, clustered_mean, mean_t, quantile, ratio_bootstrap, wilson
+from evals.stats import Estimate, bca_mean, clustered_mean, intervals, mean_t, quantile, ratio_bootstrap, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (29, 30), (1, 200), (57, 100)])
@@ -136,3 +138,48 @@ def test_t_and_bca_cover() -> None:
     skewed = [bca_mean(random.exponential(1, 80), draws=800, seed=seed) for seed in range(1500)]
     assert 0.93 <= coverage(normal, 3) <= 0.97
     assert 0.925 <= coverage(skewed, 1) <= 0.97
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.floats(0, 1))
+def test_a_quantile_of_what_is_partly_in_order_is_numpy_s(values: list[float], q: float) -> None:
+    found = intervals.quantiles(np.array([*values, np.nan]), [0.5, q, 0.95])
+    assert [one.value for one in found] == pytest.approx(np.quantile(values, [0.5, q, 0.95]).tolist(), rel=1e-15)
+    assert found[1] == quantile(np.array(values), q)
+
+
+def counts(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Small counts, of which few are distinct."""
+    random = np.random.default_rng(6)
+    whole = random.integers(1, 9, n).astype(float)
+    return random.binomial(whole.astype(int), 0.7).astype(float), whole
+
+
+def test_equal_documents_drawn_together_have_the_law_of_documents_drawn_alone() -> None:
+    top, whole = counts(300)
+    tops, wholes, times = intervals.distinct_pairs(top, whole)
+    assert sorted(zip(np.repeat(tops, times), np.repeat(wholes, times), strict=True)) == sorted(
+        zip(top, whole, strict=True)
+    )
+    alone = intervals._ratios(top, whole, None, 4000, 0)
+    together = intervals._ratios(tops, wholes, times, 4000, 1)
+    assert oracle.ks_2samp(alone, together).pvalue > 0.01
+    halves = intervals.distinct_pairs(np.append(tops, tops), np.append(wholes, wholes), np.append(times, times))
+    assert (halves[0] == tops).all() and (halves[2] == 2 * times).all()
+
+
+def test_many_documents_whatever_their_order_have_one_interval() -> None:
+    top, whole = counts(intervals.DRAWN_ALONE + 1)
+    order = np.random.default_rng(7).permutation(len(top))
+    assert ratio_bootstrap(top, whole) == ratio_bootstrap(top[order], whole[order])
+    tops, wholes, times = intervals.distinct_pairs(top, whole)
+    assert ratio_bootstrap(top, whole) == ratio_bootstrap(tops, wholes, times=times)
+
+
+def test_the_interval_of_the_linearised_ratio_is_that_of_the_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    top, whole = counts(5000)
+    drawn = ratio_bootstrap(top, whole)
+    monkeypatch.setattr(intervals, "DRAWN_AT_ALL", 1)
+    found = ratio_bootstrap(top, whole)
+    assert (found.value, found.n) == (drawn.value, drawn.n) and found.n == 5000
+    wide = drawn.high - drawn.low
+    assert abs(found.low - drawn.low) < 0.06 * wide and abs(found.high - drawn.high) < 0.06 * wide

@@ -1,0 +1,310 @@
+"""Hybrids of stored options, simulated: what they would have scored, cost and taken, and what that gains.
+
+Every decision is made by what was fitted without the document (`crossfit`). The gain is counted against the best single
+option, the random mix of the same two options, and the hull of all mixes, each with a paired bootstrap over documents.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from evals.analysis import candidates as ways
+from evals.analysis import mixes
+from evals.analysis.calibration import calibration_error, ranking, reliability
+from evals.analysis.candidates import Candidate, Fitted
+from evals.analysis.coverage import risk_coverage
+from evals.analysis.crossfit import Pair, Plan, counted, cross_fitted, held_out, pair_of
+from evals.analysis.documents import Documents, Mask, joined, subset
+from evals.analysis.verdicts import Drawn, rows_of, widening
+from evals.catalog import nearest
+from evals.errors import ConfigError, DataError
+from evals.stats import Array
+
+LEAST = 20
+"""Fewer documents than this route nothing."""
+DETAILED = 3
+"""With at most so many pairs, every signal and feature alone is told too."""
+NESTED = (ways.FITTED, ways.BEST_SIGNAL, ways.BEST_RULE, "pre-router")
+"""Whose gain is a claim: chosen by a procedure that saw none of the documents it is counted on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is simulated."""
+
+    cheap: str | None = None
+    strong: str | None = None
+    """Option names; `None`: every pair whose costlier option is the better one."""
+    floor: float | None = None
+    """Quality to reach; `None`: routing is tuned for the largest gain over the random mix."""
+    margin: float = 0.02
+    """Without a floor: how much below the best single option still counts as good as it."""
+    share: float = 0.5
+    """Of the random mix that is told."""
+    tags: bool = False
+    """May the learned router look at tags?"""
+    twin: bool = True
+    folds: int = 5
+    repeats: int | None = None
+    """Of the cross-fit; `None`: 5, from 2,000 documents on 2."""
+    draws: int = 1000
+    seed: int = 0
+    level: float = 0.95
+    volume_per_day: float = 1000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routed:
+    """A simulation: `report` is plain data, the rest is for plots, tables and saved policies."""
+
+    report: dict[str, Any]
+    documents: Documents
+    plan: Plan
+    candidates: Sequence[tuple[Pair, Candidate]]
+    """In the order of the report's hybrids."""
+
+
+def route(found: Documents, wanted: Wanted, notes: Sequence[str] = (), *, dev: Documents | None = None) -> Routed:
+    """Simulate routing over the documents that all options answered; `dev`: documents to fit on instead.
+
+    Raises `DataError` for fewer than 20 documents, `ConfigError` for options that are not there.
+    """
+    notes = list(notes)
+    if len(found.options) < 2:
+        raise DataError(f"routing chooses between options: there is only {found.options[0]!r}")
+    if found.n < LEAST:
+        raise DataError(f"{found.n} documents are too few to route on; at least {LEAST} are needed")
+    pairs = chosen_pairs(found, wanted, notes)
+    every, plan = _planned(found, wanted, pairs, dev, notes)
+    pairs = [(every.at(found.options[a]), every.at(found.options[b])) for a, b in pairs]
+    rows = counted(plan)
+    made = _candidates(every, pairs, plan, wanted)
+    kept = subset(every, rows)
+    drawn = Drawn(kept, [(pair, way.share[rows]) for pair, way in made], wanted)
+    hybrids = rows_of(kept, made, drawn, rows, nested=NESTED, wide=widening(plan))
+    report = {
+        "documents": int(rows.sum()),
+        "fitted": plan.about,
+        "level": wanted.level,
+        "draws": wanted.draws,
+        "floor": wanted.floor,
+        "volume_per_day": wanted.volume_per_day,
+        "singles": drawn.singles(),
+        "hybrids": hybrids,
+        "aiq": _areas(every, made, rows),
+        "calibration": _calibrated(every, made, rows),
+        "signals": _signals(kept, {kept.options[pair.cheap] for pair, _ in made}),
+        "notes": notes,
+    }
+    return Routed(report=report, documents=every, plan=plan, candidates=made)
+
+
+def chosen_pairs(found: Documents, wanted: Wanted, notes: list[str]) -> list[tuple[int, int]]:
+    """(cheap, strong) places: those that are named, else every pair whose costlier option is better."""
+    for name in (wanted.cheap, wanted.strong):
+        if name is not None and name not in found.options:
+            raise ConfigError(f"the option {name!r} is not among these runs{nearest(name, found.options)}")
+    order, by = cheapest_first(found)
+    quality = found.hits.sum(axis=1) / found.whole.sum(axis=1)
+    cheap = None if wanted.cheap is None else found.at(wanted.cheap)
+    strong = None if wanted.strong is None else found.at(wanted.strong)
+    if cheap is not None and cheap == strong:
+        raise ConfigError(f"cheap and strong are both {wanted.cheap!r}; a hybrid has two options")
+    if cheap is not None and strong is not None:
+        return [(cheap, strong)]
+    every = [(a, b) for a, b in combinations(order, 2) if cheap in (None, a) and strong in (None, b)]
+    if cheap is not None or strong is not None:
+        if not every:
+            raise ConfigError(f"no option is {'costlier' if cheap is not None else 'cheaper'} than that one (by {by})")
+        return every
+    good = [(a, b) for a, b in every if quality[b] > quality[a]]
+    notes.append(f"cheap and strong are told apart by {by}")
+    if len(good) < len(every):
+        notes.append(f"{len(every) - len(good)} of {len(every)} pairs are left out: their costlier option is no better")
+    if not good:
+        raise DataError(
+            f"by {by}, no costlier option is better than a cheaper one: the cheapest, "
+            f"{found.options[order[0]]}, is the best; name cheap=OPTION strong=OPTION to simulate a pair all the same"
+        )
+    return good
+
+
+def cheapest_first(found: Documents) -> tuple[list[int], str]:
+    """Places by rising cost; where it is not known of all, by latency, else by quality; and by which."""
+    quality = found.hits.sum(axis=1) / found.whole.sum(axis=1)
+    for values, name in ((found.cost, "cost"), (found.latency, "latency")):
+        known = (~np.isnan(values)).any(axis=1)
+        if known.all():
+            mean = np.nanmean(values, axis=1)
+            if len(np.unique(mean)) > 1:
+                return [int(at) for at in np.lexsort((quality, mean))], name
+    return [int(at) for at in np.argsort(quality, kind="stable")], "quality"
+
+
+def _planned(
+    found: Documents, wanted: Wanted, pairs: Sequence[tuple[int, int]], dev: Documents | None, notes: list[str]
+) -> tuple[Documents, Plan]:
+    used = {found.options[at] for pair in pairs for at in pair}
+    fresh = 0 if dev is None else len(set(dev.ids) - set(found.ids))
+    if dev is not None and used <= set(dev.options) and fresh >= LEAST:
+        options = [name for name in found.options if name in dev.options]
+        if len(options) < len(found.options):
+            notes.append("options without a run of dev are left out")
+        every = joined(dev, found)
+        own = np.array([True] * (every.n - found.n) + [False] * found.n, bool)
+        return every, held_out(own, f"fitted on {int(own.sum())} documents of dev")
+    if dev is not None:
+        lacking = ", ".join(sorted(used - set(dev.options)))
+        reason = f"no run there of {lacking}" if lacking else f"{fresh} documents that are not counted, under {LEAST}"
+        notes.append(f"not fitted on dev ({reason}): cross-fitted")
+    repeats = wanted.repeats or (2 if found.n >= 2000 else 5)
+    plan = cross_fitted(found.n, groups=found.groups, folds=wanted.folds, repeats=repeats, seed=wanted.seed)
+    if plan.count < 2:
+        raise DataError("all documents are of one group: nothing can be fitted without the documents it is counted on")
+    return found, plan
+
+
+# Candidates ---------------------------------------------------------------------------------------------------
+
+
+def _candidates(
+    every: Documents, pairs: Sequence[tuple[int, int]], plan: Plan, wanted: Wanted
+) -> list[tuple[Pair, Candidate]]:
+    """Every way of routing of every pair; what is fitted of the cheap option serves all its pairs."""
+    detailed, made = len(pairs) <= DETAILED, list[tuple[Pair, Candidate]]()
+    tagged = bool(every.data_class) and set(every.data_class) != {"public"}
+    features = ways.single_features(every.features, np.ones(every.n, bool))
+    kept: dict[tuple[int, str, bool], Fitted] = {}
+    signals = {cheap: ways.single_signals(every.signals[cheap], ~every.failed[cheap]) for cheap, _ in pairs}
+
+    def learned(cheap: int, what: str, twin: bool) -> Fitted:
+        if (cheap, what, twin) not in kept:
+            columns = every.signals[cheap] if what == "signals" else every.features
+            rows = ~every.failed[cheap] if what == "signals" else np.ones(every.n, bool)
+            seed = wanted.seed + 1 if twin else None
+            kept[cheap, what, twin] = ways.fitted(
+                columns, every.error[cheap], rows, plan, tags=wanted.tags, shuffle=seed
+            )
+        return kept[cheap, what, twin]
+
+    for cheap, strong in pairs:
+        before = pair_of(every, cheap, strong, cascade=False)
+        after = pair_of(every, cheap, strong, cascade=True)
+        found: list[tuple[Pair, Candidate]] = [(before, ways.oracle(every, before))]
+        found.append((before, ways.random_mix(every, before, wanted.share)))
+        if tagged:
+            found.append((before, ways.privacy_route(every, before)))
+        parts = (
+            (after, "cascade", signals[cheap], ways.BEST_SIGNAL, "signals", ways.FITTED),
+            (before, "rule", features, ways.BEST_RULE, "features", "pre-router"),
+        )
+        for pair, kind, scores, best, what, name in parts:
+            alone = ways.one_by_one(scores, pair, plan, kind=kind, best=best, floor=wanted.floor)
+            found += [(pair, one) for one in (alone if detailed else alone[:1])]
+            model = learned(cheap, what, False)
+            if model.names:
+                of = kind if kind == "cascade" else "preroute"
+                way = ways.from_fitted(model, pair, plan, kind=of, name=name, floor=wanted.floor)
+                found.append((pair, way))
+                if wanted.twin and name == "pre-router":
+                    twin = learned(cheap, what, True)
+                    shuffled = ways.from_fitted(twin, pair, plan, kind=of, name="twin", floor=wanted.floor)
+                    found.append((pair, shuffled))
+        made += found
+    return made
+
+
+# What P(error) is worth ---------------------------------------------------------------------------------------
+
+
+def _calibrated(every: Documents, made: Sequence[tuple[Pair, Candidate]], rows: Mask) -> list[dict[str, Any]]:
+    """Of each option whose errors are predicted: reliability, ECE, AUC and risk-coverage, out of fold."""
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for pair, way in made:
+        if way.score is None or way.name == "twin" or (pair.cheap, way.name) in found:
+            continue
+        use = rows & ~np.isnan(way.score) & ~(every.failed[pair.cheap] & pair.cascade)
+        if not use.any():
+            continue
+        score, error = way.score[use], every.error[pair.cheap][use]
+        curve = risk_coverage(error, score)
+        at = np.unique(np.linspace(0, len(score) - 1, min(len(score), 101)).round().astype(int))
+        found[pair.cheap, way.name] = {
+            "option": every.options[pair.cheap],
+            "predictor": way.name,
+            "inputs": list(way.detail.get("inputs", ())),
+            "documents": int(use.sum()),
+            "mean_error": float(error.mean()),
+            "ece": calibration_error(score, error),
+            "auc": _known(ranking(score, error)),
+            "aurc": curve.area,
+            "aurc_best": curve.best_area,
+            "aurc_random": curve.random_area,
+            "reliability": reliability(score, error),
+            "coverage": [float(one) for one in curve.coverage[at]],
+            "risk": [float(one) for one in curve.risk[at]],
+        }
+    return list(found.values())
+
+
+def _areas(every: Documents, made: Sequence[tuple[Pair, Candidate]], rows: Mask) -> list[dict[str, Any]]:
+    """AIQ of each pair's P(error): the area under the hull of all its thresholds, and of its random mixes, from the
+    cheap option's cost to the strong one's (of strong calls where no dollars are known)."""
+    told = []
+    for pair, way in made:
+        if way.score is None or way.name == "twin":
+            continue
+        use = rows & ~np.isnan(way.score)
+        order = np.argsort(-way.score[use], kind="stable")
+        steps, base = pair.step[:, use][:, order], pair.base[:, use].sum(axis=1, keepdims=True)
+        curve = base + np.concatenate([np.zeros((3, 1)), steps.cumsum(axis=1)], axis=1)
+        ends = np.stack([_alone(every, pair, side, use) for side in (pair.cheap, pair.strong)], axis=1)
+        points = np.concatenate([curve, ends], axis=1)
+        low, high = ends[2]
+        told.append(
+            {
+                "cheap": every.options[pair.cheap],
+                "strong": every.options[pair.strong],
+                "way": way.name,
+                "aiq": mixes.area(points[2], points[0] / points[1], low, high),
+                "aiq_mix": mixes.area(ends[2], ends[0] / ends[1], low, high),
+                "cost": "dollars" if pair.dollars else "strong calls",
+            }
+        )
+    return told
+
+
+def _alone(every: Documents, pair: Pair, at: int, use: Mask) -> Array:
+    """Hits, whole and cost of one of the two options alone."""
+    cost = every.cost[at] if pair.dollars else np.full(every.n, float(at == pair.strong))
+    return np.asarray(np.stack([every.hits[at], every.whole[at], cost])[:, use].sum(axis=1), np.float64)
+
+
+def _signals(kept: Documents, cheap: set[str]) -> list[dict[str, Any]]:
+    """Each signal of each cheap option: how well it ranks that option's errors, without any fitting."""
+    told = []
+    for at, option in enumerate(kept.options):
+        if option not in cheap:
+            continue
+        for kind, columns in (("signal", kept.signals[at]), ("feature", kept.features)):
+            told += [{"option": option, **one} for one in _ranked(kind, columns, kept.error[at], ~kept.failed[at])]
+    return told
+
+
+def _ranked(kind: str, columns: Mapping[str, Array], error: Array, answered: Mask) -> list[dict[str, Any]]:
+    told = []
+    for name, values in sorted(columns.items()):
+        use = answered & ~np.isnan(values)
+        if use.sum() < LEAST or values[use].min() == values[use].max():
+            continue
+        sign = float(ways.oriented(name, values)["coef"][0]) if kind == "signal" else 1.0
+        auc = ranking(sign * values[use], error[use])
+        told.append({"kind": kind, "name": name, "documents": int(use.sum()), "auc": _known(auc)})
+    return told
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,312 @@
+"""`route`: hybrids simulated from stored runs or from any table, and the policy of one saved or replayed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evals import store
+from evals.commands.settings_route import RouteSettings
+from evals.errors import ConfigError, DataError, EvalsError
+from evals.report import files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evals.analysis.documents import Documents
+    from evals.analysis.routing import Routed, Wanted
+    from evals.core import Policy, Record, Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A simulation: `report` is the content of `route.json`; printed, it is the table."""
+
+    report: dict[str, Any]
+    policy: "Policy | None" = None
+    """The policy that was saved or replayed."""
+
+    def __str__(self) -> str:
+        from evals.report import routing
+
+        return routing.text(self.report)
+
+    @property
+    def hybrids(self) -> "pd.DataFrame":
+        """One row a hybrid, flat."""
+        import pandas as pd
+
+        from evals.report import routing
+
+        return pd.DataFrame(routing.flat(self.report))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The runs of one split: their documents, what was asked and what was answered."""
+
+    documents: "Documents"
+    requests: "Mapping[str, Request] | None"
+    records: "Mapping[str, Mapping[str, Record]]"
+    manifests: Sequence[dict[str, Any]]
+    left: list[dict[str, str]]
+    metric: str
+
+
+def route(settings: RouteSettings, *, launcher: str = "python") -> Route:
+    """Simulate; with `save` write a policy, with `out` files. Raises `UserError`."""
+    if settings.out:
+        files.prepare(Path(settings.out))
+    if settings.table is not None:
+        return _of_table(settings)
+    return _replay(settings) if settings.policy else _of_runs(settings, launcher)
+
+
+def wanted_of(settings: RouteSettings) -> "Wanted":
+    """The settings that the simulation takes."""
+    from evals.analysis.routing import Wanted
+
+    same = ("cheap", "strong", "floor", "margin", "share", "tags", "twin", "folds", "repeats", "draws", "seed", "level")
+    return Wanted(**{name: getattr(settings, name) for name in same}, volume_per_day=settings.volume)
+
+
+# A table ------------------------------------------------------------------------------------------------------
+
+
+def _of_table(settings: RouteSettings) -> Route:
+    from evals.analysis.documents import documents
+    from evals.analysis.imported import read_table
+    from evals.analysis.routing import route as simulated
+    from evals.core import Request
+
+    path = Path(str(settings.table))
+    columns = {key: value for key, value in settings.columns.items() if value is not None and key != "data_class"}
+    for axis, name in (("quality", "score"), ("cost", "cost_usd"), ("latency", "latency_s")):
+        if (given := getattr(settings, axis)) is not None:
+            columns[name] = given
+    if "sample_id" not in columns:
+        raise ConfigError("columns.sample_id=COLUMN names the documents: routing chooses for each of them")
+    if settings.quality is None and not isinstance(columns.get("model"), list):
+        raise ConfigError("quality=COLUMN names the table's column of scores")
+    frame, notes = read_table(path, columns)
+    for name in (*settings.features, *settings.signals):
+        if name not in frame:
+            raise DataError(f"{path} has no column {name!r} in a row a document and option")
+    requests: dict[str, Request] | None = None
+    if settings.text is not None:
+        said, _ = read_table(path, {"sample_id": columns["sample_id"], "model": settings.text})
+        texts = dict(zip(said["sample_id"], said["model"], strict=True))
+        requests = {name: Request(messages=(), sample_id=name, inputs={"text": text}) for name, text in texts.items()}
+    found = documents(frame, requests=requests, features=settings.features, signals=settings.signals, notes=notes)
+    if settings.text is None and not settings.features and not settings.signals:
+        notes.append(
+            "no signal and no feature: text=COLUMN, features=[...] or signals=[...] give something to route by"
+        )
+    routed = simulated(found, wanted_of(settings), notes)
+    report = {"title": path.name, "metric": "score", **routed.report, "left_out": []}
+    _write(settings, report, routed)
+    return Route(report=report)
+
+
+# Runs ---------------------------------------------------------------------------------------------------------
+
+
+def _of_runs(settings: RouteSettings, launcher: str) -> Route:
+    from evals.analysis.final import best_row, policy_of
+    from evals.analysis.routing import route as simulated
+
+    notes: list[str] = []
+    stored = read_runs(settings, settings.split, notes)
+    dev = _dev(settings, notes)
+    wanted = wanted_of(settings)
+    routed = simulated(stored.documents, wanted, notes, dev=dev.documents if dev else None)
+    report = {"title": _title(settings), "metric": stored.metric, **routed.report, "left_out": stored.left}
+    policy = None
+    if settings.save:
+        fitted_on = dev if dev is not None and routed.plan.count == 1 else stored
+        if stored.requests is None or fitted_on.requests is None:
+            raise ConfigError("save: without the task's documents no policy can be fitted that sees them live")
+        at = best_row(report, settings.kind, settings.way)
+        policy = policy_of(routed, at, wanted, _about(report["hybrids"][at], fitted_on, launcher))
+        _save(settings, policy)
+        report["saved"] = {"file": settings.save, "option": report["hybrids"][at]["option"]}
+        row = report["hybrids"][at]
+        if settings.floor is not None and row["meets_floor"] != "meets":
+            report["notes"].append(f"no hybrid surely reaches floor={settings.floor:g}; the saved one gains most")
+        if (row["kind"] == "rule" and policy.rule and str(policy.rule["feature"]).startswith("tag:")) or settings.tags:
+            report["notes"].append("the saved policy looks at tags: a live service must know them too")
+        if not 0.01 < row["share_strong"] < 0.99:
+            report["notes"].append("the saved policy routes (nearly) everything to one option: ask that one alone")
+    _write(settings, report, routed)
+    return Route(report=report, policy=policy)
+
+
+def _save(settings: RouteSettings, policy: "Policy") -> None:
+    from evals.policy.saved import save_policy
+
+    path = Path(str(settings.save))
+    files.prepare(path.parent)
+    save_policy(policy, path)
+
+
+def _title(settings: RouteSettings) -> str:
+    only = f", {' or '.join(settings.slice)}" if settings.slice else ""
+    return f"{(settings.task or {})['name']} ({settings.split}{only})"
+
+
+def _dev(settings: RouteSettings, notes: list[str]) -> Stored | None:
+    """The runs of dev, where they are wanted and there are some."""
+    if settings.fit == "cross" or settings.split == "dev":
+        return None
+    said: list[str] = []
+    try:
+        found = read_runs(settings, "dev", said)
+        notes += [f"dev: {one}" for one in said]
+        return found
+    except EvalsError as error:
+        if settings.fit == "dev":
+            raise ConfigError(f"fit=dev: {error}") from None
+        notes.append("no runs of dev to fit on: cross-fitted on the documents that are counted")
+        return None
+
+
+def read_runs(settings: RouteSettings, split: str, notes: list[str]) -> Stored:
+    """The chosen runs of a split as documents, with features and signals where the task's documents are at hand."""
+    from evals.analysis.documents import documents
+    from evals.commands import frontier
+
+    task = str((settings.task or {})["name"])
+    runs, left = frontier.chosen_runs(task, split, settings.runs)
+    manifests = [store.read_json(run / "manifest.json") for run in runs]
+    for run, manifest in zip(list(runs), list(manifests), strict=True):
+        if manifest.get("hybrid"):
+            left.append({"run": str(run), "option": manifest["option"], "reason": "a hybrid itself"})
+            runs.remove(run)
+            manifests.remove(manifest)
+    frame, metric = frontier_frame(settings, runs, notes)
+    ids = set(frame["sample_id"])
+    requests = _requests(manifests, ids, notes)
+    records = {
+        str(manifest["option"]): {
+            record.sample_id: record for (_, repeat), record in store.answered(run).items() if repeat == 0
+        }
+        for run, manifest in zip(runs, manifests, strict=True)
+    }
+    places = {str(one["option"]): {key: one.get(key) for key in ("location", "terms")} for one in manifests}
+    found = documents(frame, requests=requests, records=records, places=places, notes=notes)
+    return Stored(documents=found, requests=requests, records=records, manifests=manifests, left=left, metric=metric)
+
+
+def frontier_frame(settings: RouteSettings, runs: Sequence[Path], notes: list[str]) -> "tuple[pd.DataFrame, str]":
+    """The runs' table with quality and cost as `frontier` takes them."""
+    from evals.analysis.priced import add_cost
+    from evals.analysis.table import load_runs
+    from evals.commands import frontier
+
+    frame = load_runs(runs)
+    usd_per_hour = settings.machine.get("usd_per_hour")
+    frame = add_cost(frame, machines={} if usd_per_hour is None else {"*": usd_per_hour})
+    loads = sorted({str(load) for load in frame["load"].dropna()}) if "load" in frame else []
+    if len(loads) > 1:
+        notes.append(f"latencies were taken under unlike loads ({', '.join(loads)}): p95 is not to be compared")
+    metric = str(settings.quality or ("f1" if frame["tp"].notna().any() else "score"))
+    frame = frontier.with_quality(frontier.sliced(frame, settings.slice), metric)
+    frame["cost_usd"] = frame["notional_usd"]
+    return frame, metric
+
+
+def _requests(manifests: Sequence[dict[str, Any]], ids: set[str], notes: list[str]) -> "dict[str, Request] | None":
+    """What was asked of each document, where the task and the very documents of the runs are at hand."""
+    from evals.commands.score import task_of
+
+    manifest = manifests[0]
+    try:
+        task = task_of(Path(manifest["task"]), manifest)
+        if json.loads(json.dumps(task.identity())) != manifest["dataset"]:
+            raise DataError("its documents are no longer those that were answered")
+    except (EvalsError, KeyError, TypeError) as error:
+        reason = str(error) if isinstance(error, EvalsError) else "it is not at hand"
+        notes.append(f"the task's documents are not used ({reason}): no features of the text, no grounding")
+        return None
+    return {sample.id: task.request(sample) for sample in task.samples() if sample.id in ids}
+
+
+def _about(row: Mapping[str, Any], stored: Stored, launcher: str) -> dict[str, Any]:
+    """What a policy says of the runs that it was fitted on."""
+    manifest = stored.manifests[0]
+    used = [one for one in stored.manifests if one["option"] in (row["cheap"], row["strong"])]
+    return {
+        "task": manifest["task"],
+        "task_version": manifest.get("task_version"),
+        **{name: manifest["hashes"].get(name) for name in ("schema", "prompt", "scorer")},
+        "metric": stored.metric,
+        "dataset": _dataset(manifest),
+        "split": manifest["split"],
+        "runs": {
+            str(one["option"]): {"run_key": one.get("run_key"), "started_at": one.get("started_at")} for one in used
+        },
+        "created": store.stamp(),
+        "command": launcher,
+    }
+
+
+def _dataset(manifest: dict[str, Any]) -> str:
+    from evals.core import stable_hash
+
+    return stable_hash(manifest["dataset"])
+
+
+# A saved policy -----------------------------------------------------------------------------------------------
+
+
+def _replay(settings: RouteSettings) -> Route:
+    """What a saved policy would have done on these runs: by `policy.choose`, document by document."""
+    from evals.analysis.replay import replay
+    from evals.policy.saved import load_policy, misfit
+
+    policy = load_policy(str(settings.policy)).policy
+    notes: list[str] = []
+    stored = read_runs(settings, settings.split, notes)
+    manifest = stored.manifests[0]
+    hashes = manifest["hashes"]
+    if reason := misfit(
+        policy,
+        task=manifest["task"],
+        version=manifest.get("task_version"),
+        schema=hashes.get("schema"),
+        prompt=hashes.get("prompt"),
+    ):
+        raise ConfigError(f"{settings.policy}: {reason}")
+    if stored.requests is None:
+        raise ConfigError(f"policy={settings.policy}: {notes[-1]}")
+    for option in (policy.cheap, policy.strong):
+        if option is not None and option not in stored.documents.options:
+            raise ConfigError(f"{settings.policy} was fitted on the option {option!r}, of which there is no run here")
+    if _dataset(manifest) == policy.about.get("dataset") and manifest["split"] == policy.about.get("split"):
+        notes.append("the policy was fitted on these very documents: its figures here flatter it")
+    routed, rows = replay(policy, stored.documents, stored.requests, stored.records, wanted_of(settings), notes)
+    report = {"title": _title(settings), "metric": stored.metric, **routed.report, "left_out": stored.left}
+    report["replayed"] = {"file": settings.policy, "kind": policy.kind}
+    _write(settings, report, routed)
+    if settings.out:
+        files.write_table(Path(settings.out), "route_documents", rows)
+    return Route(report=report, policy=policy)
+
+
+def _write(settings: RouteSettings, report: dict[str, Any], routed: "Routed") -> None:
+    """`route.csv`, `.json`, `route_table.csv` (for `frontier table=`), and `route.png` where matplotlib is there."""
+    if not settings.out:
+        return
+    from evals.analysis.replay import as_table
+    from evals.report import routing
+
+    folder = Path(settings.out)
+    as_table(routed).to_csv(folder / "route_table.csv", index=False)
+    try:
+        from evals.report.routing_plots import draw
+    except ImportError:
+        report["notes"].append("no route.png: it needs matplotlib, pip install 'evals-frontier[plots]'")
+    else:
+        draw(report, folder / "route.png")
+    files.write_table(folder, "route", routing.flat(report), report)
