@@ -164,7 +164,7 @@ def quoted(word: str, *, sweep: bool) -> str:
     key, equals, value = word.partition("=")
     if not equals or not value or value[0] in "'\"":
         return word
-    is_path = key.rsplit(".", 1)[-1] in PATHS and value != "null"
+    is_path = key.rsplit(".", 1)[-1] in PATHS and value != "null" and not (key == "model.policy" and value[0] == "{")
     if not (is_path and not (sweep and "," in value)):
         try:
             OverridesParser.create().parse_override(word)
@@ -180,7 +180,7 @@ def explained(word: str, error: Exception) -> str:
     """Hydra's own message as one line with the nearest names."""
     import re
 
-    text = one_line(error)
+    text = one_line(error).replace("+model@model.", "model.")
     if found := re.search(r"Could not override '([^']+)'", text):
         return unknown_key(word, found[1])
     if found := re.search(r"Could not find '([\w-]+)/([^']+)'", text):

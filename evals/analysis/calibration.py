@@ -59,12 +59,14 @@ def _logistic(z: Array, error: Array) -> tuple[Array, float]:
     if len(error) < LEAST or not z.shape[1] or not 0 < total < len(error):
         share = (total + 0.5) / (len(error) + 1)
         return np.zeros(z.shape[1]), float(np.log(share / (1 - share)))
+    import sklearn
     from sklearn.linear_model import LogisticRegression
 
     whole = np.isin(error, (0.0, 1.0)).all()
     rows, labels = (z, error) if whole else (np.vstack([z, z]), np.repeat([1.0, 0.0], len(error)))
     weights = None if whole else np.concatenate([error, 1 - error])
-    found = LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=200).fit(rows, labels, weights)
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # both were seen to above
+        found = LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=200).fit(rows, labels, weights)
     return np.asarray(found.coef_[0], np.float64), float(found.intercept_[0])
 
 

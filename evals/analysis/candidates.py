@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.analysis.calibration import fit_signal, predicted
+from evals.analysis.calibration import Places, fit_signal, predicted
 from evals.analysis.crossfit import (
     Binned,
     Pair,
@@ -19,7 +19,6 @@ from evals.analysis.crossfit import (
 )
 from evals.analysis.documents import Documents, Mask
 from evals.core import PolicyKind
-from evals.policy.choosing import unit
 from evals.policy.features import TAG
 from evals.policy.signals import RISING
 from evals.stats import Array
@@ -171,24 +170,54 @@ def single_features(columns: Mapping[str, Array], rows: Mask) -> list[Scored]:
     return found
 
 
+def agreements(found: Documents, cheap: int, strong: int) -> list[tuple[int, Scored]]:
+    """Agreement of the cheap option's answers with those of each other option that costs no more than the strong one.
+    A policy cannot be made of it yet: a live hybrid has two models."""
+    told = []
+    dear = [float(np.mean(found.cost[at])) for at in range(len(found.options))]
+    tagged = any(name != "public" for name in found.data_class)
+    for at, option in enumerate(found.options):
+        values = found.agreement.get(frozenset((found.options[cheap], option)))
+        if at in (cheap, strong) or values is None or values.min() == values.max() or dear[at] > dear[strong]:
+            continue
+        if tagged and found.places.get(option, {}).get("location") != "own":
+            continue
+        told.append((at, Scored(name=f"agrees with {option}", bins=binned(-values), detail={})))
+    return told
+
+
+def contending(scores: Sequence[Scored], *, tags: bool) -> list[int]:
+    """Places of those that a best one is chosen among: without tags, unless a live service has them too."""
+    return [at for at, one in enumerate(scores) if tags or TAG not in one.name]
+
+
 def one_by_one(
-    scores: Sequence[Scored], pair: Pair, plan: Plan, *, kind: str, best: str, floor: float | None
+    scores: Sequence[Scored], pair: Pair, plan: Plan, *, kind: str, best: str, floor: float | None, tags: bool = True
 ) -> list[Candidate]:
     """Each score alone, and first the best one: chosen in each fold, by what it gains on the documents that fit."""
     if not scores:
         return []
     cuts = [chosen_cuts(pair, one.bins, plan, floor=floor) for one in scores]
-    winner = np.argmax(np.round(np.stack([worth for _, worth in cuts]), 12), axis=0)
+    among = np.array(contending(scores, tags=tags), np.int64)
+    worth = np.stack([worth for _, worth in cuts])
     above = np.stack([_above(one.bins, cut, plan) for one, (cut, _) in zip(scores, cuts, strict=True)])
+    found = [] if not len(among) else [_best(scores, above, worth, among, pair, plan, kind, best)]
+    for one, rows in zip(scores, above, strict=True):
+        found.append(Candidate(kind=kind, name=one.name, strong=_decided(pair, rows), detail=one.detail))
+    return found
+
+
+def _best(
+    scores: Sequence[Scored], above: Mask, worth: Array, among: Places, pair: Pair, plan: Plan, kind: str, best: str
+) -> Candidate:
+    """In each fold the score of most worth there."""
+    winner = among[np.argmax(np.round(worth[among], 12), axis=0)]
     mixed = np.empty(plan.folds.shape, bool)
     for repeat, folds in enumerate(plan.folds):
         place = winner[repeat][np.clip(folds, 0, None)]
         mixed[repeat] = above[place, repeat, np.arange(len(folds))]
     chosen = {scores[at].name: int(count) for at, count in zip(*np.unique(winner, return_counts=True), strict=True)}
-    found = [Candidate(kind=kind, name=best, strong=_decided(pair, mixed), detail={"chosen": chosen})]
-    for one, rows in zip(scores, above, strict=True):
-        found.append(Candidate(kind=kind, name=one.name, strong=_decided(pair, rows), detail=one.detail))
-    return found
+    return Candidate(kind=kind, name=best, strong=_decided(pair, mixed), detail={"chosen": chosen})
 
 
 def _above(bins: Binned, cuts: Array, plan: Plan) -> Mask:
@@ -200,10 +229,9 @@ def _decided(pair: Pair, above: Mask) -> Mask:
     return np.stack([decided(pair, row) for row in above])
 
 
-def random_mix(found: Documents, pair: Pair, share: float) -> Candidate:
-    """This share of the documents, by a hash of their ids, as a live mix does it."""
-    chosen = np.array([unit(name) for name in found.ids]) < share
-    return Candidate(kind="random_mix", name=f"random {share:.0%}", strong=decided(pair, chosen)[None])
+def random_mix(places: Array, pair: Pair, share: float) -> Candidate:
+    """This share of the documents, by their places in 0..1 (`policy.choosing.unit` of the id), as a live mix does it."""
+    return Candidate(kind="random_mix", name=f"random {share:.0%}", strong=decided(pair, places < share)[None])
 
 
 def oracle(found: Documents, pair: Pair) -> Candidate:

@@ -79,19 +79,24 @@ class Pair:
     kept: Mask
     """Never goes to the strong option: it may not see it."""
     dollars: bool
+    beside: int | None = None
+    """A third option that is always asked too, for what it agrees with."""
 
 
-def pair_of(found: Documents, cheap: int, strong: int, *, cascade: bool) -> Pair:
+def pair_of(found: Documents, cheap: int, strong: int, *, cascade: bool, beside: int | None = None) -> Pair:
     """The two options' arrays, with who may see what, and failures that escalate, built in."""
-    dollars = not (np.isnan(found.cost[cheap]).any() or np.isnan(found.cost[strong]).any())
+    asked = [cheap, strong, *([] if beside is None else [beside])]
+    dollars = not np.isnan(found.cost[asked]).any()
     nothing, one = np.zeros(found.n), np.ones(found.n)
     low = np.stack([found.hits[cheap], found.whole[cheap], found.cost[cheap] if dollars else nothing])
     high = np.stack([found.hits[strong], found.whole[strong], found.cost[strong] if dollars else one])
-    may = [_may(found, side) for side in (cheap, strong)]
+    may = [may_see(found, side) for side in (cheap, strong)]
     kept, only = may[0] & ~may[1], may[1] & ~may[0]
     through = high + (low * np.array([[0.0], [0.0], [1.0]]) if cascade else 0.0)
     forced = (found.failed[cheap] & ~kept & ~only) if cascade else np.zeros(found.n, bool)
     base = np.where(only, high, np.where(forced, through, low))
+    if beside is not None and dollars:
+        base[2] += found.cost[beside]
     step = np.where(kept | only | forced, 0.0, through - low)
     return Pair(
         cheap=cheap,
@@ -103,10 +108,11 @@ def pair_of(found: Documents, cheap: int, strong: int, *, cascade: bool) -> Pair
         forced=forced | only,
         kept=kept,
         dollars=dollars,
+        beside=beside,
     )
 
 
-def _may(found: Documents, at: int) -> Mask:
+def may_see(found: Documents, at: int) -> Mask:
     """Which documents an option may be shown."""
     if not found.data_class or all(name == "public" for name in found.data_class):
         return np.ones(found.n, bool)

@@ -76,7 +76,7 @@ def told(book: Book, option: Option, state: State, volume: Fraction, growth: flo
     known, proof = book.exact[name], option.quality
     cost = state.spent[name]
     low, high = (None, None) if cost is None else (float(end) for end in np.quantile(cost, LEVEL))
-    main = next(iter(proof.values()), None)
+    main = next((one for one in proof.values() if not np.isnan(one.value)), None)
     sent = escalated_docs(option.deployment, volume)
     deployment = option.deployment
     verdict_of = feasible(found)

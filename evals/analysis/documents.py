@@ -7,6 +7,7 @@ decision is the live one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from evals.policy.features import TAG, named
 from evals.stats import Array
 
 Mask = NDArray[np.bool_]
+COMPARED = 20_000
+"""So many pairs of answers are compared at most, about a millisecond each."""
 NOBODY = Request(messages=())
 """Stands for the request where the documents are not at hand: an answer's own signals are all there is."""
 
@@ -44,6 +47,8 @@ class Documents:
     """Of each option: name -> a value a document."""
     places: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     """Option -> `{location, terms}`."""
+    agreement: Mapping[frozenset[str], Array] = field(default_factory=dict)
+    """Two options -> how far their answers to each document agree, 0..1; of few documents and options alone."""
 
     @property
     def n(self) -> int:
@@ -97,7 +102,7 @@ def documents(
     cost = np.where(np.isnan(cost).any(axis=1, keepdims=True), np.nan, cost)
     failed = cells["failed"].fillna(False).to_numpy(bool).reshape(shape) if "failed" in cells else np.zeros(shape, bool)
     first = cells.loc[options[0]]
-    own = [_signals(requests, records.get(option, {}), ids) for option in options]
+    own = _signals(requests, records, options, ids)
     for at, option in enumerate(options):
         own[at] |= {name: cells.loc[option][name].to_numpy(np.float64) for name in signals}
     named_features = {name: first[name].to_numpy(np.float64) for name in features}
@@ -115,6 +120,7 @@ def documents(
         features={**_features(requests, first, ids), **named_features},
         signals=own,
         places=places,
+        agreement=_agreement(requests, records, options, ids),
     )
     return _scorable(found, notes)
 
@@ -161,6 +167,7 @@ def subset(found: Documents, kept: Mask) -> Documents:
         data_class=[found.data_class[one] for one in at] if found.data_class else [],
         features={name: values[kept] for name, values in found.features.items()},
         signals=[{name: values[kept] for name, values in own.items()} for own in found.signals],
+        agreement={pair: values[kept] for pair, values in found.agreement.items()},
     )
 
 
@@ -198,6 +205,11 @@ def joined(first: Documents, second: Documents) -> Documents:
         features=side_by_side(first.features, second.features),
         signals=[side_by_side(first.signals[a], second.signals[b]) for a, b in zip(*rows, strict=True)],
         places=second.places,
+        agreement={
+            pair: np.concatenate([first.agreement[pair], values])
+            for pair, values in second.agreement.items()
+            if pair in first.agreement
+        },
     )
 
 
@@ -213,15 +225,44 @@ def _groups(first: Any, ids: Sequence[str]) -> NDArray[np.int64] | None:
 
 
 def _signals(
-    requests: Mapping[str, Request] | None, records: Mapping[str, Record], ids: Sequence[str]
-) -> dict[str, Array]:
-    found: list[Mapping[str, float]] = []
+    requests: Mapping[str, Request] | None,
+    records: Mapping[str, Mapping[str, Record]],
+    options: Sequence[str],
+    ids: Sequence[str],
+) -> list[dict[str, Array]]:
+    """Of each option; document by document, so that its text is read once for all of them."""
+    found: list[list[Mapping[str, float]]] = [[] for _ in options]
     for name in ids:
-        record = records.get(name)
-        call = record.calls[record.answer] if record is not None and record.answer is not None else None
         request = (requests or {}).get(name, NOBODY)
-        found.append(policy.signals(request, call.completion) if call is not None and call.completion else {})
-    return _columns(found)
+        for own, option in zip(found, options, strict=True):
+            record = records.get(option, {}).get(name)
+            call = record.calls[record.answer] if record is not None and record.answer is not None else None
+            own.append(policy.signals(request, call.completion) if call is not None and call.completion else {})
+    return [_columns(own) for own in found]
+
+
+def _agreement(
+    requests: Mapping[str, Request] | None,
+    records: Mapping[str, Mapping[str, Record]],
+    options: Sequence[str],
+    ids: Sequence[str],
+) -> dict[frozenset[str], Array]:
+    pairs = list(combinations([name for name in options if name in records], 2))
+    if requests is None or len(pairs) * len(ids) > COMPARED:
+        return {}
+    found = {}
+    for a, b in pairs:
+        texts = [[_text(records[option].get(name)) for name in ids] for option in (a, b)]
+        schemas = [requests.get(name, NOBODY).schema for name in ids]
+        if not all(schemas):
+            return {}
+        rows = [policy.agreement(x, y, s or {}) for x, y, s in zip(*texts, schemas, strict=True)]
+        found[frozenset((a, b))] = np.array(rows, np.float64)
+    return found
+
+
+def _text(record: Record | None) -> str:
+    return (record.text if record is not None else None) or ""
 
 
 def _features(requests: Mapping[str, Request] | None, first: Any, ids: Sequence[str]) -> dict[str, Array]:

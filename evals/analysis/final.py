@@ -95,7 +95,9 @@ def _fitted(every: Documents, pair: Pair, way: Candidate, fits: Mask, wanted: Wa
         if after
         else ways.single_features(every.features, np.ones(every.n, bool))
     )
-    if way.name not in (ways.BEST_SIGNAL, ways.BEST_RULE):
+    if way.name in (ways.BEST_SIGNAL, ways.BEST_RULE):
+        scores = [scores[at] for at in ways.contending(scores, tags=wanted.tags)]
+    else:
         scores = [one for one in scores if one.name == way.name]
     cut, chosen = _best(scores, pair, plan, wanted)
     if after:

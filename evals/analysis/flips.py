@@ -66,10 +66,11 @@ def _halved(given: Case, same: int, other: int, now: str | None) -> tuple[int, s
 
 def of_figures(book: Book, state: State) -> list[str]:
     """For each figure the nearest value up and down at which a feasible option costs less than the recommended one, all
-    others typical."""
+    others typical; the nearest first."""
     by = {one.name: one for one in book.options}
     rivals = [by[name] for name in _passing(state) if name != state.recommended]
-    winner, volume, found = by[str(state.recommended)], float(state.volume), []
+    winner, volume = by[str(state.recommended)], float(state.volume)
+    found: list[tuple[float, str]] = []
     for name, figure in book.figures.items():
         hits: dict[bool, tuple[float, str]] = {}
         for rival in rivals:
@@ -79,8 +80,8 @@ def of_figures(book: Book, state: State) -> list[str]:
                 up = factor > 1
                 if up not in hits or abs(np.log(factor)) < abs(np.log(hits[up][0])):
                     hits[up] = (factor, rival.name)
-        found += [_said(figure, *hits[up], up=up) for up in (True, False) if up in hits]
-    return found
+        found += [(abs(np.log(hits[up][0])), _said(figure, *hits[up], up=up)) for up in (True, False) if up in hits]
+    return [text for _, text in sorted(found)]
 
 
 def _passing(state: State) -> list[str]:

@@ -164,4 +164,6 @@ def _mixed(deployment: Deployment, told: Mapping[str, Any], about: Mapping[str, 
         rate = Figure(
             name=f"throughput of the cheap model of {name}", value=1 / seconds, unit="documents/s", provenance="assumed"
         )
-    return replace(deployment, usd_per_doc=price, escalated=share, docs_per_s=deployment.docs_per_s or rate)
+    own = deployment.docs_per_s  # of the whole run, the API's seconds in it, unless the user declared it
+    declared = own if own is not None and own.provenance == "declared" else None
+    return replace(deployment, usd_per_doc=price, escalated=share, docs_per_s=declared or rate)

@@ -98,13 +98,20 @@ def judged(given: Case, volume: Fraction, drawn: "Array | float") -> State:
 
 
 def choose(passing: Sequence[Option], usd: Mapping[str, float | None], spent: Mapping[str, Array | None]) -> str | None:
-    """The least dollars; of those inside the interval of the cheapest (whose extra cost may be 0), fewest moving parts."""
+    """The least dollars; of those inside the interval of the cheapest (whose extra cost may be 0), fewest moving parts.
+    Of those, the cheapest; of those that cost the same, the better."""
     if not passing:
         return None
     least = min(passing, key=lambda one: usd[one.name] or 0.0)
     base: Any = spent[least.name]
     inside = [one for one in passing if float(np.quantile(np.asarray(spent[one.name]) - base, LEVEL[0])) <= 1e-9]
-    return min(inside, key=lambda one: (PARTS[one.deployment.kind], usd[one.name] or 0.0, one.name)).name
+    return min(inside, key=lambda one: _rank(one, usd)).name
+
+
+def _rank(one: Option, usd: Mapping[str, float | None]) -> tuple[int, float, float, str]:
+    """Fewer moving parts, then fewer dollars; of those that cost the same to the cent, the better."""
+    proof = next(iter(one.quality.values()), None)
+    return PARTS[one.deployment.kind], round(usd[one.name] or 0.0, 2), -(proof.value if proof else 0.0), one.name
 
 
 def _p_cheapest(given: Case, spent: Mapping[str, Array | None], drawn: "Array | float") -> dict[str, float | None]:

@@ -11,7 +11,7 @@ import pandas as pd
 from evals.analysis.constraints import SURE
 from evals.analysis.figures import Figure, draws_of, figure, measured
 from evals.analysis.machines import machine_price
-from evals.analysis.options import Costs, Option, Proof, known
+from evals.analysis.options import Costs, Option, Proof, known, whole
 from evals.analysis.priced import add_cost
 from evals.analysis.table import SCORES
 from evals.analysis.units import Units, axis_of, interval_of, paired_units
@@ -213,8 +213,8 @@ def _option(
         docs_per_s=_throughput(rows, about, name, at, drawn, ask, notes) if kind in OWN else None,
         utilisation=Fraction(str(costs.utilisation)),
         peak=Fraction(str(costs.peak)),
-        least=costs.min_replicas,
-        spare=costs.spare,
+        least=whole(costs.min_replicas, "min_replicas"),
+        spare=whole(costs.spare, "spare"),
         fixed=costs.fixed(kind),
         per_doc=costs.per_doc(),
     )
@@ -289,7 +289,9 @@ def _throughput(
     if other or not full:
         why = f"throughput is that of {load} on {where}"
         notes.append(
-            f"{why}, taken for {ask.machine.get('name')}" if other else f"{why}, not of a full machine: extrapolated"
+            f"{why}, taken for {ask.machine.get('name')}"
+            if other
+            else f"{why}, not of a full machine: extrapolated, and its p95 is without waiting behind others"
         )
     return measured(
         title,

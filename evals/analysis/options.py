@@ -86,14 +86,12 @@ class Costs:
                 known(f"costs.{side}", key, SIDE_KEYS)
         for key in self.review:
             known("costs.review", key, REVIEW_KEYS)
-        if not 0 < exact(self.utilisation, "utilisation") <= 1:
-            raise ConfigError(f"utilisation={self.utilisation} must be above 0 and at most 1")
-        if exact(self.peak, "peak") < 1:
-            raise ConfigError(f"peak={self.peak} must be at least 1: the busiest hour against the mean one")
+        share_of_load(self.utilisation, "utilisation")
+        busiest(self.peak, "peak")
+        whole(self.min_replicas, "min_replicas")
+        whole(self.spare, "spare")
         if exact(self.setup_months, "setup_months") <= 0:
             raise ConfigError(f"setup_months={self.setup_months} must be above 0")
-        if self.min_replicas < 0 or self.spare < 0:
-            raise ConfigError("min_replicas and spare must be at least 0")
 
     def side(self, kind: Kind) -> Mapping[str, Any]:
         """The keys that hold for a kind of deployment."""
@@ -138,6 +136,30 @@ class Costs:
         return [*found, *(["judge_usd_per_doc"] if self.judge_usd_per_doc is None else [])]
 
 
+def share_of_load(value: Any, where: str) -> Fraction:
+    """The share of what a machine sustains that it is loaded with."""
+    found = exact(value, where)
+    if not 0 < found <= 1:
+        raise ConfigError(f"{where}={value} must be above 0 and at most 1")
+    return found
+
+
+def busiest(value: Any, where: str) -> Fraction:
+    """The busiest hour against the mean one."""
+    found = exact(value, where)
+    if found < 1:
+        raise ConfigError(f"{where}={value} must be at least 1: the busiest hour against the mean one")
+    return found
+
+
+def whole(value: Any, where: str) -> int:
+    """A number of machines."""
+    found = exact(value, where)
+    if found < 0 or found.denominator != 1:
+        raise ConfigError(f"{where}={value} should be a whole number, at least 0")
+    return int(found)
+
+
 def known(where: str, key: Any, names: Sequence[str]) -> None:
     """Raise `ConfigError` for a key that is not one of the names."""
     if key not in names:
@@ -156,6 +178,7 @@ PRICED = ("name", "usd_per_hour", "usd_per_day")
 
 def declared(given: Mapping[str, Any], costs: Costs, metric: str) -> Option:
     """An option of declared figures, as a scenario writes it. Raises `ConfigError`, naming the option and the key."""
+    given = {key: value for key, value in given.items() if value is not None}
     name = str(given.get("option") or "")
     if not name:
         raise ConfigError("options: each needs option: NAME")
@@ -184,10 +207,10 @@ def declared(given: Mapping[str, Any], costs: Costs, metric: str) -> Option:
         usd_per_replica_day=figure(machine.get("usd_per_day"), box, unit="$/day", where=f"{where}.machine.usd_per_day"),
         docs_per_s=part("docs_per_s", f"throughput of {name}", "documents/s", least=1e-12),
         docs_per_day=part("docs_per_day", f"throughput of {name}", "documents/day", least=1e-9),
-        utilisation=exact(given.get("utilisation", costs.utilisation), f"{where}.utilisation"),
-        peak=exact(given.get("peak", costs.peak), f"{where}.peak"),
-        least=int(given.get("min_replicas", costs.min_replicas)),
-        spare=int(given.get("spare", costs.spare)),
+        utilisation=share_of_load(given.get("utilisation", costs.utilisation), f"{where}.utilisation"),
+        peak=busiest(given.get("peak", costs.peak), f"{where}.peak"),
+        least=whole(given.get("min_replicas", costs.min_replicas), f"{where}.min_replicas"),
+        spare=whole(given.get("spare", costs.spare), f"{where}.spare"),
         fixed=costs.fixed(kind, given),
         per_doc=costs.per_doc(),
     )

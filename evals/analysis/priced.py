@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evals.analysis.routed import API_USD, machine_dollars
 from evals.analysis.table import busy_seconds
+from evals.analysis.table import seconds as seconds_of
 from evals.core import Price, Usage
 from evals.errors import ConfigError
 from evals.pricing import machine_cost_usd, tier_price, usage_cost_usd
@@ -36,7 +38,10 @@ def add_cost(table: pd.DataFrame, prices: Prices = {}, machines: Mapping[str, An
     for option, part in found.groupby(names, sort=False):
         model, own = str(part["model"].iloc[0]), _own(part)
         key = next((key for key in (str(option), model) if key in prices), None)
-        machine = next((key for key in (str(option), model, *(["*"] if own else [])) if key in machines), None)
+        own_part = own or (API_USD in part and bool(part[API_USD].notna().any()))
+        machine = next((key for key in (str(option), model, *(["*"] if own_part else [])) if key in machines), None)
+        if key is not None and "answered_by" in part and part["answered_by"].notna().any():
+            raise ConfigError(f"a price is given for {key!r}, a hybrid, whose rows hold the tokens of two models")
         if key is not None:
             found.loc[part.index] = _by_usage(part, key, prices[key])
         elif machine is not None:
@@ -114,6 +119,11 @@ def _by_machine(part: pd.DataFrame, given: Any) -> pd.DataFrame:
         raise ConfigError(f"a machine's price is dollars an hour, at least 0, not {price.usd_per_hour}")
     part, runs = part.copy(), part["run"] if "run" in part else pd.Series("", index=part.index)
     for _, rows in part.groupby(runs, sort=False):
+        if API_USD in rows and rows[API_USD].notna().any():  # a hybrid's machine stands beside its API
+            own_s, starts = rows["own_s"].to_numpy(np.float64), seconds_of(rows["own_started_at"])
+            dollars = rows[API_USD] + machine_dollars(own_s, starts, price.usd_per_hour)
+            part.loc[rows.index, "cost_usd"] = part.loc[rows.index, "notional_usd"] = dollars
+            continue
         timed = {"started_at", "queued_s", "cached"} <= set(rows.columns)
         seconds = busy_seconds(rows) if timed else float(rows["latency_s"].sum()) if "latency_s" in rows else None
         spent = machine_cost_usd(seconds, price.usd_per_hour)

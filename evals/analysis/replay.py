@@ -15,6 +15,8 @@ from evals.analysis.verdicts import Drawn, latency_of, name_of, rows_of, share_t
 from evals.core import Policy, Record, Request
 from evals.policy import error_score, features, signals
 
+SAVED = "as saved"
+
 
 def replay(
     policy: Policy,
@@ -29,9 +31,7 @@ def replay(
     strong = cheap if policy.strong is None else found.at(policy.strong)
     sides = replayed(policy, requests, records[policy.cheap], found.ids)
     pair = pair_of(found, cheap, strong, cascade=policy.kind == "cascade")
-    way = Candidate(
-        kind=policy.kind, name="as saved", strong=np.array([side == "strong" for side in sides], bool)[None]
-    )
+    way = Candidate(kind=policy.kind, name=SAVED, strong=np.array([side == "strong" for side in sides], bool)[None])
     rows = np.ones(found.n, bool)
     drawn = Drawn(found, [(pair, way.share)], wanted)
     report = {
@@ -42,7 +42,7 @@ def replay(
         "floor": wanted.floor,
         "volume_per_day": wanted.volume_per_day,
         "singles": drawn.singles(),
-        "hybrids": rows_of(found, [(pair, way)], drawn, rows, nested=("as saved",)),
+        "hybrids": rows_of(found, [(pair, way)], drawn, rows, nested=(SAVED,)),
         "calibration": [],
         "signals": [],
         "notes": list(notes),
@@ -76,8 +76,8 @@ def _score(policy: Policy, request: Request, record: Record | None) -> float | N
     return None if completion is None else error_score(policy.signal, signals(request, completion))
 
 
-def as_table(found: Routed) -> pd.DataFrame:
-    """A row a document of every option and of the hybrids that are claims: `option, model, sample_id, score, hits, whole,
+def as_table(found: Routed, ways: Sequence[str] = (*NESTED, SAVED)) -> pd.DataFrame:
+    """A row a document of every option and of the hybrids that are such ways: `option, model, sample_id, score, hits, whole,
     cost_usd, latency_s, failed`. A document that the repeats route differently counts by share, its latency is the
     first repeat's."""
     rows = counted(found.plan)
@@ -87,7 +87,7 @@ def as_table(found: Routed) -> pd.DataFrame:
         for at, name in enumerate(kept.options)
     ]
     for pair, way in found.candidates:
-        if way.name not in NESTED and way.name != "as saved":
+        if way.name not in ways:
             continue
         hits, whole, cost = share_totals(kept, pair, way.share[rows])
         strong = way.strong[0][rows]

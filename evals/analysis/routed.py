@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from evals.stats import Array
 
 Line = Mapping[str, Any]
+API_USD = "api_usd"
+"""Column of a mixed hybrid's rows alone: what the calls to its API cost, without the machine."""
 LOST = ("length",)
 """Finish reasons that bought no answer."""
 

@@ -4,7 +4,7 @@ Every decision is made by what was fitted without the document (`crossfit`). The
 option, the random mix of the same two options, and the hull of all mixes, each with a paired bootstrap over documents.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -12,22 +12,23 @@ from typing import Any
 import numpy as np
 
 from evals.analysis import candidates as ways
-from evals.analysis import mixes
-from evals.analysis.calibration import calibration_error, ranking, reliability
 from evals.analysis.candidates import Candidate, Fitted
-from evals.analysis.coverage import risk_coverage
-from evals.analysis.crossfit import Pair, Plan, counted, cross_fitted, held_out, pair_of
+from evals.analysis.crossfit import Pair, Plan, counted, cross_fitted, held_out, may_see, pair_of
 from evals.analysis.documents import Documents, Mask, joined, subset
 from evals.analysis.verdicts import Drawn, rows_of, widening
+from evals.analysis.worth import areas, calibrated, signals_told
 from evals.catalog import nearest
 from evals.errors import ConfigError, DataError
-from evals.stats import Array
+from evals.policy.choosing import unit
 
 LEAST = 20
 """Fewer documents than this route nothing."""
+SHIFT = 0.1
+"""Mean errors of two splits that are further apart than this are told."""
 DETAILED = 3
 """With at most so many pairs, every signal and feature alone is told too."""
-NESTED = (ways.FITTED, ways.BEST_SIGNAL, ways.BEST_RULE, "pre-router")
+PREROUTER = "pre-router"
+NESTED = (ways.FITTED, ways.BEST_SIGNAL, ways.BEST_RULE, PREROUTER)
 """Whose gain is a claim: chosen by a procedure that saw none of the documents it is counted on."""
 
 
@@ -81,6 +82,9 @@ def route(found: Documents, wanted: Wanted, notes: Sequence[str] = (), *, dev: D
     every, plan = _planned(found, wanted, pairs, dev, notes)
     pairs = [(every.at(found.options[a]), every.at(found.options[b])) for a, b in pairs]
     rows = counted(plan)
+    notes += _hidden(found)
+    if plan.count == 1:
+        notes += _shifts(every, pairs, rows)
     made = _candidates(every, pairs, plan, wanted)
     kept = subset(every, rows)
     drawn = Drawn(kept, [(pair, way.share[rows]) for pair, way in made], wanted)
@@ -94,9 +98,9 @@ def route(found: Documents, wanted: Wanted, notes: Sequence[str] = (), *, dev: D
         "volume_per_day": wanted.volume_per_day,
         "singles": drawn.singles(),
         "hybrids": hybrids,
-        "aiq": _areas(every, made, rows),
-        "calibration": _calibrated(every, made, rows),
-        "signals": _signals(kept, {kept.options[pair.cheap] for pair, _ in made}),
+        "aiq": areas(every, made, rows),
+        "calibration": calibrated(every, made, rows),
+        "signals": signals_told(kept, {kept.options[pair.cheap] for pair, _ in made}),
         "notes": notes,
     }
     return Routed(report=report, documents=every, plan=plan, candidates=made)
@@ -167,6 +171,30 @@ def _planned(
     return found, plan
 
 
+def _hidden(found: Documents) -> list[str]:
+    """Options that may not be shown some of the documents: alone, and in a random mix, they are not to be had."""
+    told = []
+    for at, option in enumerate(found.options):
+        if count := int((~may_see(found, at)).sum()):
+            told.append(
+                f"{option} may not be shown {count} of the documents: alone, or in a random mix, it is not to be had"
+            )
+    return told
+
+
+def _shifts(every: Documents, pairs: Sequence[tuple[int, int]], rows: Mask) -> list[str]:
+    """Cheap options that err so differently where they were fitted that P(error) cannot be expected to carry over."""
+    told = []
+    for cheap in sorted({cheap for cheap, _ in pairs}):
+        there, here = every.error[cheap][~rows].mean(), every.error[cheap][rows].mean()
+        if abs(there - here) > SHIFT:
+            told.append(
+                f"{every.options[cheap]} errs {there:.2f} where it was fitted and {here:.2f} where it is counted: "
+                "P(error) does not carry over; fit=cross fits it on the documents that are counted"
+            )
+    return told
+
+
 # Candidates ---------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +206,9 @@ def _candidates(
     tagged = bool(every.data_class) and set(every.data_class) != {"public"}
     features = ways.single_features(every.features, np.ones(every.n, bool))
     kept: dict[tuple[int, str, bool], Fitted] = {}
-    signals = {cheap: ways.single_signals(every.signals[cheap], ~every.failed[cheap]) for cheap, _ in pairs}
+    first = sorted({cheap for cheap, _ in pairs})
+    signals = {cheap: ways.single_signals(every.signals[cheap], ~every.failed[cheap]) for cheap in first}
+    places = np.array([unit(name) for name in every.ids])
 
     def learned(cheap: int, what: str, twin: bool) -> Fitted:
         if (cheap, what, twin) not in kept:
@@ -194,117 +224,28 @@ def _candidates(
         before = pair_of(every, cheap, strong, cascade=False)
         after = pair_of(every, cheap, strong, cascade=True)
         found: list[tuple[Pair, Candidate]] = [(before, ways.oracle(every, before))]
-        found.append((before, ways.random_mix(every, before, wanted.share)))
+        found.append((before, ways.random_mix(places, before, wanted.share)))
         if tagged:
             found.append((before, ways.privacy_route(every, before)))
         parts = (
             (after, "cascade", signals[cheap], ways.BEST_SIGNAL, "signals", ways.FITTED),
-            (before, "rule", features, ways.BEST_RULE, "features", "pre-router"),
+            (before, "rule", features, ways.BEST_RULE, "features", PREROUTER),
         )
         for pair, kind, scores, best, what, name in parts:
-            alone = ways.one_by_one(scores, pair, plan, kind=kind, best=best, floor=wanted.floor)
-            found += [(pair, one) for one in (alone if detailed else alone[:1])]
+            alone = ways.one_by_one(scores, pair, plan, kind=kind, best=best, floor=wanted.floor, tags=wanted.tags)
+            found += [(pair, one) for one in alone if detailed or one.name == best]
             model = learned(cheap, what, False)
             if model.names:
                 of = kind if kind == "cascade" else "preroute"
                 way = ways.from_fitted(model, pair, plan, kind=of, name=name, floor=wanted.floor)
                 found.append((pair, way))
-                if wanted.twin and name == "pre-router":
+                if wanted.twin and name == PREROUTER:
                     twin = learned(cheap, what, True)
                     shuffled = ways.from_fitted(twin, pair, plan, kind=of, name="twin", floor=wanted.floor)
                     found.append((pair, shuffled))
+        for beside, score in ways.agreements(every, cheap, strong) if detailed else ():
+            pair = pair_of(every, cheap, strong, cascade=True, beside=beside)
+            alone = ways.one_by_one([score], pair, plan, kind="agreement", best="", floor=wanted.floor)
+            found += [(pair, one) for one in alone[1:]]
         made += found
     return made
-
-
-# What P(error) is worth ---------------------------------------------------------------------------------------
-
-
-def _calibrated(every: Documents, made: Sequence[tuple[Pair, Candidate]], rows: Mask) -> list[dict[str, Any]]:
-    """Of each option whose errors are predicted: reliability, ECE, AUC and risk-coverage, out of fold."""
-    found: dict[tuple[int, str], dict[str, Any]] = {}
-    for pair, way in made:
-        if way.score is None or way.name == "twin" or (pair.cheap, way.name) in found:
-            continue
-        use = rows & ~np.isnan(way.score) & ~(every.failed[pair.cheap] & pair.cascade)
-        if not use.any():
-            continue
-        score, error = way.score[use], every.error[pair.cheap][use]
-        curve = risk_coverage(error, score)
-        at = np.unique(np.linspace(0, len(score) - 1, min(len(score), 101)).round().astype(int))
-        found[pair.cheap, way.name] = {
-            "option": every.options[pair.cheap],
-            "predictor": way.name,
-            "inputs": list(way.detail.get("inputs", ())),
-            "documents": int(use.sum()),
-            "mean_error": float(error.mean()),
-            "ece": calibration_error(score, error),
-            "auc": _known(ranking(score, error)),
-            "aurc": curve.area,
-            "aurc_best": curve.best_area,
-            "aurc_random": curve.random_area,
-            "reliability": reliability(score, error),
-            "coverage": [float(one) for one in curve.coverage[at]],
-            "risk": [float(one) for one in curve.risk[at]],
-        }
-    return list(found.values())
-
-
-def _areas(every: Documents, made: Sequence[tuple[Pair, Candidate]], rows: Mask) -> list[dict[str, Any]]:
-    """AIQ of each pair's P(error): the area under the hull of all its thresholds, and of its random mixes, from the
-    cheap option's cost to the strong one's (of strong calls where no dollars are known)."""
-    told = []
-    for pair, way in made:
-        if way.score is None or way.name == "twin":
-            continue
-        use = rows & ~np.isnan(way.score)
-        order = np.argsort(-way.score[use], kind="stable")
-        steps, base = pair.step[:, use][:, order], pair.base[:, use].sum(axis=1, keepdims=True)
-        curve = base + np.concatenate([np.zeros((3, 1)), steps.cumsum(axis=1)], axis=1)
-        ends = np.stack([_alone(every, pair, side, use) for side in (pair.cheap, pair.strong)], axis=1)
-        points = np.concatenate([curve, ends], axis=1)
-        low, high = ends[2]
-        told.append(
-            {
-                "cheap": every.options[pair.cheap],
-                "strong": every.options[pair.strong],
-                "way": way.name,
-                "aiq": mixes.area(points[2], points[0] / points[1], low, high),
-                "aiq_mix": mixes.area(ends[2], ends[0] / ends[1], low, high),
-                "cost": "dollars" if pair.dollars else "strong calls",
-            }
-        )
-    return told
-
-
-def _alone(every: Documents, pair: Pair, at: int, use: Mask) -> Array:
-    """Hits, whole and cost of one of the two options alone."""
-    cost = every.cost[at] if pair.dollars else np.full(every.n, float(at == pair.strong))
-    return np.asarray(np.stack([every.hits[at], every.whole[at], cost])[:, use].sum(axis=1), np.float64)
-
-
-def _signals(kept: Documents, cheap: set[str]) -> list[dict[str, Any]]:
-    """Each signal of each cheap option: how well it ranks that option's errors, without any fitting."""
-    told = []
-    for at, option in enumerate(kept.options):
-        if option not in cheap:
-            continue
-        for kind, columns in (("signal", kept.signals[at]), ("feature", kept.features)):
-            told += [{"option": option, **one} for one in _ranked(kind, columns, kept.error[at], ~kept.failed[at])]
-    return told
-
-
-def _ranked(kind: str, columns: Mapping[str, Array], error: Array, answered: Mask) -> list[dict[str, Any]]:
-    told = []
-    for name, values in sorted(columns.items()):
-        use = answered & ~np.isnan(values)
-        if use.sum() < LEAST or values[use].min() == values[use].max():
-            continue
-        sign = float(ways.oriented(name, values)["coef"][0]) if kind == "signal" else 1.0
-        auc = ranking(sign * values[use], error[use])
-        told.append({"kind": kind, "name": name, "documents": int(use.sum()), "auc": _known(auc)})
-    return told
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

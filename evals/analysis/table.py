@@ -16,7 +16,7 @@ import pandas as pd
 from evals import store
 from evals.analysis import columnar
 from evals.analysis.columns import COUNTS, FLAGS, MONEY, NUMBERS, SCORES, TEXTS, TYPES
-from evals.analysis.routed import add_machine
+from evals.analysis.routed import API_USD, add_machine
 from evals.catalog import nearest
 from evals.errors import StoreError
 from evals.pricing import machine_cost_usd
@@ -54,7 +54,8 @@ def load_runs(
     counts, `f1 f1_strict exact exact_strict schema_valid`, tokens, timings (seconds), `load, location, slice, tags, group`.
     `latency_s` is the service of all attempts and the waits between them; waits for a limiter are `queued_s`.
     `cost_usd` is what was paid in this run, `notional_usd` what it costs with nothing served from our cache,
-    `wasted_usd` the part that bought no answer.
+    `wasted_usd` the part that bought no answer. Of a hybrid `answered_by` is the model whose answer counts, `p_error`
+    what it was chosen by, `own_s` the seconds on a machine of one's own where an API answers too (its part: `api_usd`).
     `score` is the document's normalised F1 (NaN where it has no field set), of an import its own main score. With `fields=True`: the long frame,
     one row a field. `columns` names those that are wanted, beside the run's four: only they are read, which for a
     million documents is what fits into memory. Raises `StoreError` where no run is found, or no such column.
@@ -111,8 +112,10 @@ def load_run(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         frame["wasted_usd"] = frame["cost_usd"].where(frame["failed"] | (frame["finish_reason"] == "length"), 0.0)
     if manifest.get("location") == "mixed" and set(wanted) & set(MONEY):
         timed = _frame(path, ["own_started_at", "own_s", "failed", "finish_reason", *MONEY[:3]])
-        starts = seconds(timed["own_started_at"])
+        starts, api = seconds(timed["own_started_at"]), timed["notional_usd"].copy()
         add_machine(timed, timed["own_s"].to_numpy(np.float64), starts, (manifest["machine"] or {}).get("usd_per_hour"))
+        if columns is None:
+            frame[API_USD] = api
         for name in set(wanted) & set(MONEY[:3]):
             frame[name] = timed[name]
     for name in ("load", "location"):

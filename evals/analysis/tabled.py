@@ -19,7 +19,9 @@ METRIC = "score"
 NOTE = "a table's cost is taken as dollars a document, whatever the volume"
 
 
-def options(frame: pd.DataFrame, costs: Costs, *, draws: int, seed: int, source: str) -> tuple[list[Option], list[str]]:
+def options(
+    frame: pd.DataFrame, costs: Costs, *, draws: int, seed: int, source: str, whole_run: bool = False
+) -> tuple[list[Option], list[str]]:
     """A row a document: paired, under one bootstrap. A row an option: its score (with Wilson's interval where `n` is
     given), its cost (of `whole_run`s: divided by `n`) and its latency as they are. `source` stands beside the prices.
     Raises `DataError` for too few documents, and for a whole run's cost without `n`."""

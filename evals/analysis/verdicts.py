@@ -14,7 +14,7 @@ from evals.stats import Array, Estimate, holm, quantile
 from evals.stats.draws import resampled, totals
 
 DAYS_A_MONTH = 365.25 / 12
-FITTED = ("cascade", "preroute", "rule")
+FITTED = ("cascade", "preroute", "rule", "agreement")
 """Kinds whose threshold was chosen on documents."""
 ENOUGH = 200
 """Under so many documents no gain is told from zero."""
@@ -137,13 +137,15 @@ def share_totals(found: Documents, pair: Pair, share: Array) -> Array:
     own = found.hits[pair.cheap], found.whole[pair.cheap], found.cost[pair.cheap]
     hits, whole = ((1 - share) * own[part] + share * side[part] for part in (0, 1))
     cost = (1.0 if pair.cascade else 1 - share) * own[2] + share * side[2]
+    cost = cost if pair.beside is None else cost + found.cost[pair.beside]
     return np.stack([hits, whole, cost])
 
 
 def latency_of(found: Documents, pair: Pair, strong: Mask) -> Array:
     """Seconds of every document: a cascade's add."""
     low, high = found.latency[pair.cheap], found.latency[pair.strong]
-    return np.asarray(np.where(strong, high + (low if pair.cascade else 0.0), low), np.float64)
+    found_s = np.where(strong, high + (low if pair.cascade else 0.0), low)
+    return np.asarray(found_s if pair.beside is None else found_s + found.latency[pair.beside], np.float64)
 
 
 def _p95(values: Array) -> dict[str, float | None]:

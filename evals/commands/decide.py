@@ -1,30 +1,32 @@
 """`decide`: which deployment at a volume, under constraints, from measured runs and declared options."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import catalog, store
 from evals.commands import scenario as scenarios
+from evals.commands.decide_inputs import IMPORTED, Measured, main_metric, of_runs, of_table, set_keys
 from evals.commands.settings_decide import DecideSettings
-from evals.errors import ConfigError, DataError
+from evals.errors import ConfigError
 from evals.report import files
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from evals.analysis.constraints import Limits
-    from evals.analysis.options import Costs, Option
-
-IMPORTED = "score"
-"""Main metric of runs without fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """A decision: `result` is the content of `decide.json`; printed, it is the recommendation and its tables."""
+    """A decision: `result` is the content of `decide.json`; printed, it is the recommendation and its tables.
+
+    Keys: `volume_per_day, recommended, runner_up, cheapest` (by typical dollars), `verdict` (recommended, inconclusive,
+    infeasible), `options` (a row each, with its `checks`, `breaks` in words, `runs` and their sha256), `break_even`,
+    `flips, sweep, tornado, settle` (what would settle what cannot be told), `relax` (single constraints that open an
+    option), `figures` (every factor with range, provenance, source, date), `constraints, not_counted, notes`.
+    """
 
     result: dict[str, Any]
     exit_code: int
@@ -47,15 +49,6 @@ class Decision:
         return pd.DataFrame(self.result["options"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """What a task's runs gave."""
-
-    options: "Sequence[Option]"
-    notes: Sequence[str]
-    left_out: Sequence[Mapping[str, str]]
-
-
 def decide(settings: DecideSettings, *, launcher: str = "python") -> Decision:
     """Compare every option at a volume. Raises `UserError`; with `out`, writes the record, tables and plots."""
     from evals.analysis import decide as analysis
@@ -74,12 +67,14 @@ def decide(settings: DecideSettings, *, launcher: str = "python") -> Decision:
     metric = (
         IMPORTED if settings.table is not None else asked or (declared.metric if declared and declared.metric else None)
     )
-    metric = metric or (_metric(settings) if settings.task else "f1")
-    found = _Measured(options=(), notes=(), left_out=())
+    metric = metric or (main_metric(settings) if settings.task else "f1")
+    if settings.table is not None and (strange := set(limits.quality) - {IMPORTED}):
+        raise ConfigError(f"min.{min(strange)} is for runs: the floor of a table's scores is min.{IMPORTED}")
+    found = Measured(options=(), notes=(), left_out=())
     if settings.task:
-        found = _of_runs(settings, costs, metric, limits)
+        found = of_runs(settings, costs, metric, limits)
     elif settings.table is not None:
-        found = _of_table(settings, costs)
+        found = of_table(settings, costs)
     options = [*found.options, *(scenarios.options(declared, costs, metric) if declared else ())]
     ask = Ask(volume=volume, limits=limits, metric=metric, draws=settings.draws, seed=settings.seed)
     result = analysis.decide(options, ask)
@@ -164,20 +159,16 @@ def _volume(settings: DecideSettings, declared: scenarios.Scenario | None) -> An
 def _limits(settings: DecideSettings, declared: scenarios.Scenario | None) -> "Limits":
     from evals.analysis.constraints import Limits
 
-    floors = {**(declared.floors if declared else {}), **_set(settings.min)}
-    most = _set(settings.max)
+    floors = {**(declared.floors if declared else {}), **set_keys(settings.min)}
+    most = set_keys(settings.max)
     return Limits(
         privacy=settings.privacy,
         quality={name: float(value) for name, value in floors.items()},
-        slices={str(name): float(value) for name, value in _set(settings.min_slice).items()},
-        fields={str(name): float(value) for name, value in _set(settings.min_field).items()},
+        slices={str(name): float(value) for name, value in set_keys(settings.min_slice).items()},
+        fields={str(name): float(value) for name, value in set_keys(settings.min_field).items()},
         growth=settings.growth,
         **{key: float(value) for key, value in most.items()},
     )
-
-
-def _set(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _said(limits: "Limits") -> list[str]:
@@ -194,139 +185,3 @@ def _title(settings: DecideSettings, declared: scenarios.Scenario | None) -> str
     names = [f"{settings.task['name']} ({settings.split})"] if settings.task else []
     names += [Path(settings.table).name] if settings.table is not None else []
     return " with ".join([*names, *([f"scenario {declared.name}"] if declared else [])])
-
-
-# A table ------------------------------------------------------------------------------------------------------
-
-
-def _of_table(settings: DecideSettings, costs: "Costs") -> _Measured:
-    import dataclasses
-
-    from evals.analysis import tabled
-    from evals.analysis.imported import read_table
-
-    path = Path(str(settings.table))
-    columns = _set(settings.columns)
-    names = (("score", settings.quality), ("cost_usd", settings.cost), ("latency_s", settings.latency))
-    columns |= {name: given for name, given in names if given is not None}
-    frame, notes = read_table(path, columns)
-    found, more = tabled.options(
-        frame, costs, draws=settings.draws, seed=settings.seed, source=str(path), whole_run=settings.cost_of == "run"
-    )
-    told = {"run": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return _Measured(
-        options=[dataclasses.replace(one, runs=(told,)) for one in found], notes=[*notes, *more], left_out=()
-    )
-
-
-# Runs ---------------------------------------------------------------------------------------------------------
-
-
-def _metric(settings: DecideSettings) -> str:
-    """f1, or the score of an import's own."""
-    from evals.analysis.table import load_runs
-
-    kept = _kept(settings)[0]
-    return "f1" if load_runs(kept[:1], columns=["tp"])["tp"].notna().any() else IMPORTED
-
-
-def _kept(settings: DecideSettings) -> tuple[list[Path], list[dict[str, str]]]:
-    from evals.commands.frontier import chosen_runs
-
-    return chosen_runs(str((settings.task or {})["name"]), settings.split, settings.runs)
-
-
-def _of_runs(settings: DecideSettings, costs: "Costs", metric: str, limits: "Limits") -> _Measured:
-    import dataclasses
-
-    from evals.analysis.figures import figure
-    from evals.analysis.measured import BATCH, Terms, options
-    from evals.analysis.table import load_runs
-
-    kept, left = _kept(settings)
-    manifests = {}
-    hashes = {}
-    for run in kept:
-        about = store.read_json(run / "manifest.json")
-        manifests[str(about["option"])] = about
-        hashes[str(about["option"])] = {"run": str(run), "sha256": _digest(run)}
-    frame = load_runs(kept)
-    leaves = load_runs(kept, fields=True) if limits.fields else None
-    asked = Terms(
-        metrics=list(dict.fromkeys([metric, *limits.quality])),
-        slices=list(limits.slices),
-        fields=list(limits.fields),
-        machine=settings.machine,
-        docs_per_s=_set(settings.docs_per_s),
-        terms={name: _terms(str(about["model"])) for name, about in manifests.items()},
-        price=figure({k: v for k, v in settings.price.items() if k != "name"}, "level of API prices", where="price"),
-        costs=costs,
-        batch=settings.batch,
-        draws=settings.draws,
-        seed=settings.seed,
-    )
-    found, notes = options(frame, manifests, asked, leaves)
-    found = [_hybrid(one, manifests.get(one.name), hashes, costs) for one in found]
-    told = [
-        dataclasses.replace(one, runs=(hashes[one.name if one.name in hashes else one.name.removesuffix(BATCH)],))
-        for one in found
-    ]
-    if not told:
-        raise DataError("these runs hold no option")
-    told += _of_policies(settings, told, next(iter(manifests.values())), metric, costs)
-    return _Measured(options=told, notes=notes, left_out=left)
-
-
-def _hybrid(one: "Option", about: Mapping[str, Any] | None, hashes: Mapping[str, Any], costs: "Costs") -> "Option":
-    """A run that asked two models, as the hybrid that it is."""
-    if about is None or not about.get("hybrid"):
-        return one
-    from evals.analysis.hybrids import of_run
-
-    return of_run(one, about, store.read_json(Path(hashes[one.name]["run"]) / "summary.json"), costs)
-
-
-def _of_policies(
-    settings: DecideSettings, options: "Sequence[Option]", about: Mapping[str, Any], metric: str, costs: "Costs"
-) -> "list[Option]":
-    """The hybrids of saved policies. Raises `ConfigError` for one that was fitted for another task or schema."""
-    from evals.analysis.hybrids import of_policy
-    from evals.policy.saved import load_policy, misfit
-
-    found = []
-    for where in settings.policies or ():
-        policy = load_policy(where).policy
-        hashes = about.get("hashes") or {}
-        version = None if about.get("task_version") is None else str(about["task_version"])
-        here: dict[str, Any] = {
-            "task": str(about["task"]),
-            "version": version,
-            "schema": hashes.get("schema"),
-            "prompt": hashes.get("prompt"),
-        }
-        if reason := misfit(policy, **here):
-            raise ConfigError(f"{where}: {reason}")
-        if (option := of_policy(policy, where, options, metric, costs)) is not None:
-            found.append(option)
-    return found
-
-
-def _terms(model: str) -> str | None:
-    """What the model's YAML says of internal documents; unknown where it is not in reach."""
-    try:
-        found = catalog.option("model", model).get("terms")
-    except ConfigError:
-        return None
-    return None if found is None else str(found)
-
-
-def _digest(run: Path) -> str:
-    """sha256 of what was answered and how it was made: `records.jsonl`, then `manifest.json`."""
-    found = hashlib.sha256()
-    for name in ("records.jsonl", "manifest.json"):
-        path = run / name
-        if path.is_file():
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    found.update(block)
-    return found.hexdigest()

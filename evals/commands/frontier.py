@@ -124,7 +124,8 @@ def _of_runs(settings: FrontierSettings) -> Frontier:
 
 
 def chosen_runs(task: str, split: str, where: str | None) -> tuple[list[Path], list[dict[str, str]]]:
-    """The newest complete run of each option with one dataset, split and scorer; what is left out, with the reason.
+    """The complete run of each option with most documents, of several the newest, of one dataset, split and scorer;
+    what is left out, with the reason.
 
     Of several datasets or scorers that which most options share is taken, then the newest.
     """
@@ -146,12 +147,16 @@ def chosen_runs(task: str, split: str, where: str | None) -> tuple[list[Path], l
         and path not in runs
         and path.parents[1].name == store.safe_name(task)
     ]
-    for path, manifest in reversed(found):
+    sizes = {path: int(store.read_json(path / "summary.json").get("n") or 0) for path, _ in found}
+    for path, manifest in sorted(reversed(found), key=lambda one: -sizes[one[0]]):  # a pilot does not hide a whole run
         option = str(manifest["option"])
         if _kind(manifest) != kind:
             left.append({"run": str(path), "option": option, "reason": "another dataset or scorer"})
         elif option in kept:
-            left.append({"run": str(path), "option": option, "reason": "a newer run of this option"})
+            most = sizes[kept[option]]
+            more = f"has {sizes[path]} documents, another run of this option {most}"
+            reason = more if sizes[path] < most else "a newer run of this option"
+            left.append({"run": str(path), "option": option, "reason": reason})
         else:
             kept[option] = path
     return list(kept.values()), left

@@ -8,12 +8,12 @@ from typing import Any
 from evals import catalog
 from evals.commands import build
 from evals.commands.settings import RunSettings
-from evals.commands.sides import parts, withheld
+from evals.commands.sides import parts, saved, withheld
 from evals.core import Policy, stable_hash
 from evals.errors import ConfigError
 from evals.models.base import Model, Router
 from evals.models.hybrid import Hybrid
-from evals.policy.saved import decode, encode, load_policy, misfit
+from evals.policy.saved import decode, encode, misfit
 
 NO_POLICY = (
     "model=hybrid needs a policy that says who answers: policy=FILE of `python -m evals route task={task} save=FILE`"
@@ -24,7 +24,7 @@ def policy_of(spec: Mapping[str, Any], task: str = "...") -> Policy:
     """The policy of a hybrid's YAML: a saved file, or one spelt out in place. Raises `ConfigError`."""
     given = spec.get("policy")
     if isinstance(given, str):
-        return load_policy(given).policy
+        return saved(given)
     if isinstance(given, Mapping):
         names = {side: str((spec.get(side) or {}).get("name")) for side in ("cheap", "strong") if spec.get(side)}
         return decode({"format": 1, **names, **given}, "model.policy")
@@ -58,11 +58,12 @@ def check(settings: RunSettings, task: str, version: str, hashes: Mapping[str, s
     names = {side: build.option_name(one) for side, one in sides.items()}
     if len(set(names.values())) < len(names):
         raise ConfigError(f"model.cheap and model.strong are the same: {names['cheap']}")
-    where = settings.model["policy"] if isinstance(settings.model["policy"], str) else "model.policy"
+    given = settings.model["policy"]
+    where = given if isinstance(given, str) else "model.policy"
     if reason := misfit(policy, task=task, version=version, schema=hashes["schema"], prompt=hashes["prompt"]):
         raise ConfigError(f"{where}: {reason}")
     for side, here in names.items():
-        fitted = getattr(policy, side)
+        fitted = getattr(policy, side) if isinstance(given, str) else given.get(side)
         if fitted is not None and fitted.partition("+")[0] != here.partition("+")[0]:
             raise ConfigError(f"{where} was fitted with {side}={fitted}, this run has model.{side}={here}")
         if fitted is not None and fitted != here:

@@ -87,12 +87,18 @@ def _stored(folder: Path, notes: list[str]) -> _Run:
         raise ConfigError(f"run={folder} is not complete: the same command of its manifest goes on with it")
     records = store.answered(folder)
     leaves = {
-        (line["sample_id"], line["repeat"]): list(line.get("fields", ()))
+        (line["sample_id"], line["repeat"]): list(line.get("fields") or _whole(line["metrics"]))
         for line in store.scores(folder, manifest["hashes"].get("scorer"))
     }
     requests = _requests(folder, manifest, {name for name, _ in records}, notes)
     content = stable_hash(sorted([name, repeat, record.text or ""] for (name, repeat), record in records.items()))
     return _Run(folder=folder, manifest=manifest, records=records, requests=requests, leaves=leaves, content=content)
+
+
+def _whole(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """What there is to judge where a run has no fields (an import): the answer as one."""
+    score = metrics.get("exact", metrics.get("score"))
+    return [{"path": "whole answer", "outcome": "tp" if score == 1 else "wrong", "answer": "(below)"}]
 
 
 def _requests(

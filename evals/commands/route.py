@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from evals.analysis.documents import Documents
     from evals.analysis.routing import Routed, Wanted
+    from evals.commands.settings_frontier import FrontierSettings
     from evals.core import Policy, Record, Request
 
 
@@ -90,6 +91,7 @@ def _of_table(settings: RouteSettings) -> Route:
     if settings.quality is None and not isinstance(columns.get("model"), list):
         raise ConfigError("quality=COLUMN names the table's column of scores")
     frame, notes = read_table(path, columns)
+    places = _placed(path, frame, settings.columns.get("data_class"))
     for name in (*settings.features, *settings.signals):
         if name not in frame:
             raise DataError(f"{path} has no column {name!r} in a row a document and option")
@@ -98,7 +100,8 @@ def _of_table(settings: RouteSettings) -> Route:
         said, _ = read_table(path, {"sample_id": columns["sample_id"], "model": settings.text})
         texts = dict(zip(said["sample_id"], said["model"], strict=True))
         requests = {name: Request(messages=(), sample_id=name, inputs={"text": text}) for name, text in texts.items()}
-    found = documents(frame, requests=requests, features=settings.features, signals=settings.signals, notes=notes)
+    given = {"features": settings.features, "signals": settings.signals}
+    found = documents(frame, requests=requests, places=places, notes=notes, **given)
     if settings.text is None and not settings.features and not settings.signals:
         notes.append(
             "no signal and no feature: text=COLUMN, features=[...] or signals=[...] give something to route by"
@@ -107,6 +110,20 @@ def _of_table(settings: RouteSettings) -> Route:
     report = {"title": path.name, "metric": "score", **routed.report, "left_out": []}
     _write(settings, report, routed)
     return Route(report=report)
+
+
+def _placed(path: Path, frame: "pd.DataFrame", column: str | None) -> dict[str, dict[str, str | None]]:
+    """Give the frame its data classes; where each option stands, by the table's column of locations."""
+    if column is not None:
+        if column not in frame:
+            raise DataError(f"{path} has no column {column!r} in a row a document and option")
+        if strange := set(frame[column].dropna()) - {"public", "internal", "restricted"}:
+            known = "public, internal, restricted"
+            raise DataError(f"{path}: {column} holds {str(min(strange, key=str))!r}; a data class is one of {known}")
+        frame["data_class"] = frame[column]
+    if "location" not in frame:
+        return {}
+    return {str(option): {"location": where} for option, where in frame.groupby("option")["location"].first().items()}
 
 
 # Runs ---------------------------------------------------------------------------------------------------------
@@ -130,7 +147,8 @@ def _of_runs(settings: RouteSettings, launcher: str) -> Route:
         at = best_row(report, settings.kind, settings.way)
         policy = policy_of(routed, at, wanted, _about(report["hybrids"][at], fitted_on, launcher))
         _save(settings, policy)
-        report["saved"] = {"file": settings.save, "option": report["hybrids"][at]["option"]}
+        how = f"fitted on {policy.about['fitted_on']} documents of {fitted_on.manifests[0]['split']}"
+        report["saved"] = {"file": settings.save, "option": report["hybrids"][at]["option"], "how": how}
         row = report["hybrids"][at]
         if settings.floor is not None and row["meets_floor"] != "meets":
             report["notes"].append(f"no hybrid surely reaches floor={settings.floor:g}; the saved one gains most")
@@ -214,6 +232,33 @@ def frontier_frame(settings: RouteSettings, runs: Sequence[Path], notes: list[st
     frame = frontier.with_quality(frontier.sliced(frame, settings.slice), metric)
     frame["cost_usd"] = frame["notional_usd"]
     return frame, metric
+
+
+def hybrid_rows(settings: "FrontierSettings", frame: "pd.DataFrame", notes: list[str]) -> "pd.DataFrame":
+    """The rows of each pair's cascade by P(error) and of its pre-router, for a frontier of the same runs."""
+    from evals.analysis.candidates import FITTED
+    from evals.analysis.replay import as_table
+    from evals.analysis.routing import PREROUTER
+    from evals.analysis.routing import route as simulated
+
+    same = ("task", "split", "runs", "slice", "machine", "quality", "seed")
+    chosen = RouteSettings(**{name: getattr(settings, name) for name in same}, twin=False, draws=100, fit="auto")
+    stored, said = read_runs(chosen, settings.split, []), list[str]()
+    dev = _dev(chosen, said)
+    try:
+        routed = simulated(stored.documents, wanted_of(chosen), dev=dev.documents if dev else None)
+    except DataError as error:
+        notes.append(f"no hybrids: {error}")
+        return frame.iloc[:0]
+    table = as_table(routed, ways=(FITTED, PREROUTER))
+    table = table[~table["option"].isin(stored.documents.options)]
+    notes.append(f"hybrids are simulated, {routed.report['fitted']}; see `route`")
+    about = frame.drop_duplicates("sample_id").set_index("sample_id")
+    for name in ("group", "tags", "slice"):
+        if name in about:
+            table[name] = table["sample_id"].map(about[name])
+    loads: list[str] = list(frame["load"].dropna().unique()) if "load" in frame else []
+    return table.assign(repeat=0, load=loads[0] if len(loads) == 1 else None)
 
 
 def _requests(manifests: Sequence[dict[str, Any]], ids: set[str], notes: list[str]) -> "dict[str, Request] | None":

@@ -34,7 +34,9 @@ class RouteSettings:
     floor: Annotated[float | None, "quality to reach at least cost; null: the largest gain over a random mix"] = None
     margin: Annotated[float, "without a floor: how far below the best option is as good"] = 0.02
     share: Annotated[float, "of the random mix that is told and saved"] = 0.5
-    tags: Annotated[bool, "let the learned router look at tags, which a live service must then have"] = False
+    tags: Annotated[
+        bool, "let the best rule and the learned router look at tags, which a live service must then have"
+    ] = False
     twin: Annotated[bool, "also fit a router on shuffled errors, which the real one must beat"] = True
     volume: Annotated[float, "documents a day, for dollars a month"] = 1000.0
     runs: Annotated[str | None, "a folder or glob of runs; null: the newest of each option"] = None

@@ -4,6 +4,7 @@ stand for, and each side as the settings of a run of its own."""
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import catalog
@@ -11,6 +12,7 @@ from evals.errors import ConfigError
 
 if TYPE_CHECKING:
     from evals.commands.settings import RunSettings
+    from evals.core import Policy
 
 TARGET = "evals.models.hybrid.Hybrid"
 SIDES = ("cheap", "strong")
@@ -56,6 +58,8 @@ def expanded(spec: Spec, policy: str | None = None) -> Spec:
             raise ConfigError(
                 f"policy={policy} says who of two models answers: model=hybrid model.cheap=... model.strong=..."
             )
+        if lost := [side for side in SIDES if isinstance(spec.get(side), Mapping)]:
+            raise ConfigError(f"model.{lost[0]}: {spec.get('name')} is no hybrid; say model=hybrid")
         return spec
     found = dict(spec) | ({} if policy is None else {"policy": policy})
     for place in SIDES:
@@ -67,12 +71,19 @@ def expanded(spec: Spec, policy: str | None = None) -> Spec:
 
 def _fitted(policy: Any, place: str) -> str | None:
     """The option that a policy's file names for a side, where a model's YAML is called so."""
-    from evals.policy.saved import load_policy
-
     given = policy.get(place) if isinstance(policy, Mapping) else None
     if isinstance(policy, str):
-        given = getattr(load_policy(policy).policy, place)
+        given = getattr(saved(policy), place)
     return given if given in catalog.options("model") else None
+
+
+def saved(path: str) -> "Policy":
+    """A saved policy. Raises `ConfigError` where there is none."""
+    from evals.policy.saved import load_policy
+
+    if not Path(path).is_file():
+        raise ConfigError(f"policy={path} is not there; python -m evals route task=... save={path} makes one")
+    return load_policy(path).policy
 
 
 def side(place: str, given: Any) -> dict[str, Any] | None:

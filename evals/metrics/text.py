@@ -75,14 +75,13 @@ class Source:
         it is known already."""
         if kind in ("bool", "enum") or isinstance(value, bool) or not isinstance(value, str | int | float):
             return None
-        is_text = isinstance(value, str)
         if form is None:
-            if is_text and absent(value, kind):
+            if isinstance(value, str) and absent(value, kind):
                 return None
             form = present(value, kind)
         if kind == "name" and isinstance(form, str):
             return self._has_words(form) or f" {form} " in self.plain
-        if is_text and kind != "name" and folded(value) in self.folded:
+        if isinstance(value, str) and kind != "name" and folded(value) in self.folded:
             return True
         if isinstance(form, date):
             return self.dates_of(form)
@@ -120,7 +119,8 @@ class Source:
 
     def _places(self, part: str) -> list[int]:
         """Where a part begins, at the first few places."""
-        find, found = self.folded.find, []
+        found: list[int] = []
+        find = self.folded.find
         at = find(part)
         while at >= 0 and len(found) < FEW:
             found.append(at)

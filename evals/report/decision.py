@@ -69,7 +69,9 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     chance = (
         "" if row["p_cheapest"] is None else f"; it is the cheapest in {100 * row['p_cheapest']:.0f} % of the draws"
     )
-    if more >= 0:
+    if abs(more) < 0.005:
+        told = f"The runner-up, {clean(second['option'])}, costs the same{chance}"
+    elif more >= 0:
         told = f"The runner-up, {clean(second['option'])}, costs {dollars(more)} a day more{chance}"
     else:
         told = f"The runner-up, {clean(second['option'])}, costs {dollars(-more)} a day less, which is inside the interval, and has more moving parts{chance}"
@@ -119,7 +121,7 @@ def blocks(result: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
             "what moves it most (dollars a day that the runner-up costs more)"
             if result["runner_up"]
             else "what moves its dollars most",
-            [moved(row) for row in result["tornado"][:6]],
+            [moved(row) for row in result["tornado"][:6] if row["swing"] >= 0.005],
         ),
         ("what would settle what cannot be told", grouped([(row["option"], row["text"]) for row in result["settle"]])),
         ("relaxed alone, these open an option", [row["text"] for row in result["relax"]]),
@@ -224,9 +226,14 @@ def tables(result: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]]
 
 
 def _lines(result: Mapping[str, Any]) -> list[list[str]]:
+    return [_cells(row, result) for row in ordered(result)]
+
+
+def ordered(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Options as they are listed: the recommended one, the runner-up, what may be taken, what may not; by dollars."""
     order = {result["recommended"]: 0, result["runner_up"]: 1}
     rank = {True: 2, None: 3, False: 4}
-    rows = sorted(
+    return sorted(
         result["options"],
         key=lambda row: (
             order.get(row["option"], rank[row["feasible"]]),
@@ -234,7 +241,6 @@ def _lines(result: Mapping[str, Any]) -> list[list[str]]:
             row["usd_per_day"] or 0.0,
         ),
     )
-    return [_cells(row, result) for row in rows]
 
 
 def _cells(row: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:

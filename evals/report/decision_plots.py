@@ -24,7 +24,8 @@ def sweep(result: Mapping[str, Any], path: Path) -> None:
     """Dollars a day over documents a day, both logarithmic; a dot where the cheaper of two changes for good."""
     figure, axes = plt.subplots(figsize=(11, 6.6), dpi=140)
     try:
-        rows = [row for row in result["options"] if row["usd_per_day"] is not None][:MOST]
+        priced = [row for row in decision.ordered(result) if row["usd_per_day"] is not None]
+        rows = priced[:MOST]
         ends = [result["sweep"][0]["volume_per_day"], result["sweep"][-1]["volume_per_day"]]
         volumes = np.unique(np.round(np.geomspace(ends[0], ends[1], 4000)))
         for at, row in enumerate(rows):
@@ -46,10 +47,10 @@ def sweep(result: Mapping[str, Any], path: Path) -> None:
             axes.legend(loc="upper left", frameon=False, fontsize=8.5)
         else:
             axes.text(0.5, 0.5, "no option has a price", transform=axes.transAxes, ha="center", color=GREY)
-        unpriced = len(result["options"]) - len(rows)
-        below = f"dotted: {decision.amount(result['volume_per_day'])} a day; dots: break-even" + (
-            f"; not drawn: {unpriced} options without a price" if unpriced else ""
-        )
+        unpriced = len(result["options"]) - len(priced)
+        below = f"dotted: {decision.amount(result['volume_per_day'])} a day; dots: break-even"
+        if unpriced or len(priced) > len(rows):
+            below += f"; not drawn: {unpriced} options without a price, {len(priced) - len(rows)} further ones"
         _title(axes, f"{result['title']}: what a day costs", below)
         axes.grid(color="#edf0f3", zorder=0)
         axes.spines[["top", "right"]].set_visible(False)

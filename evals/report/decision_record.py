@@ -15,7 +15,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts = [f"# Decision record: {escaped(result['title'])}", ""]
     parts += [*(f"**{escaped(line)}**" for line in decision.sentences(result)), ""]
     parts += [
-        f"{decision.amount(result['volume_per_day'])} documents a day; {', '.join(map(escaped, result['constraints']))}. Made {escaped(result['created'])} by `{escaped(result['launcher'])}`.",
+        f"{decision.amount(result['volume_per_day'])} documents a day; {', '.join(map(escaped, result['constraints']))}. Made {escaped(result['created'])} by {_code(result['launcher'])}.",
         "",
     ]
     parts += ["## Options", "", "\n\n".join(table(*one) for one in decision.tables(result)), ""]
@@ -24,6 +24,11 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts += ["## Volumes", "", _sweep(result), "", "## Figures", "", _figures(result), "", *_runs(result)]
     parts += ["## Sign-off", "", table(["", ""], [[line, ""] for line in SIGN_OFF]), ""]
     return "\n".join(parts)
+
+
+def _code(text: str) -> str:
+    """A code span: nothing in it is Markdown but a backtick."""
+    return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
 
 
 def _sweep(result: Mapping[str, Any]) -> str:

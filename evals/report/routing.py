@@ -22,7 +22,7 @@ def text(report: Mapping[str, Any]) -> str:
     if report["signals"]:
         parts.append(_signals(report))
     if saved := report.get("saved"):
-        parts.append(f"{saved['file']}: the policy of {clean(saved['option'])}, fitted on all documents that may fit")
+        parts.append(f"{saved['file']}: the policy of {clean(saved['option'])}, {saved['how']}")
     parts += [f"- {clean(note)}" for note in report["notes"]]
     parts += [f"- left out: {clean(one['run'])}: {one['reason']}" for one in report["left_out"]]
     return "\n".join(parts)

@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
+from evals.report import plot_names
 from evals.report.comparison import clean
 from evals.report.routing import order
 
@@ -16,16 +17,16 @@ SINGLE, HYBRID, GREY = "#0072b2", "#c2570c", "#8f98a3"
 COLOURS = ("#0072b2", "#c2570c", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5f6773", "#000000")
 """Of Okabe and Ito's palette; markers differ too."""
 MARKS = "osD^v<>P"
-CURVES = 8
+CURVES = 4
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
     """Write the plot of `route.json`'s content."""
     figure, axes = plt.subplots(1, 3, figsize=(17, 5.6), dpi=130)
     try:
-        _points(axes[0], report)
-        _reliability(axes[1], report["calibration"][:CURVES])
-        _coverage(axes[2], report["calibration"][:CURVES])
+        curves = sorted(report["calibration"], key=lambda one: -(one["auc"] or 0.0))[:CURVES]
+        _reliability(axes[1], curves)
+        _coverage(axes[2], curves)
         for one in axes:
             one.grid(color="#edf0f3", zorder=0)
             one.spines[["top", "right"]].set_visible(False)
@@ -35,52 +36,59 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
             ha="left",
             fontsize=11,
         )
-        figure.tight_layout()
+        _points(figure, axes[0], report)
         figure.savefig(path)
     finally:
         plt.close(figure)
 
 
-def _points(axes: Any, report: Mapping[str, Any]) -> None:
-    """Options and hybrids over dollars, or over the share of strong calls where no dollars are known."""
+def _points(figure: Any, axes: Any, report: Mapping[str, Any]) -> None:
+    """Options and hybrids over dollars, or those of one pair over the share of strong calls where none are known."""
     claims = [row for row in order(report["hybrids"]) if row["p"] is not None][:12]
     priced = [row for row in report["singles"] if row["usd_per_1k"]["value"] is not None]
     axes.set_ylabel(f"{report['metric']} (higher is better)")
     if len(priced) > 1:
-        hull = upper([(row["usd_per_1k"]["value"], row["quality"]["value"]) for row in priced])
-        axes.plot(*zip(*hull, strict=True), color=GREY, ls=(0, (5, 3)), label="random mixes (hull)", zorder=2)
-        _marks(axes, [(row, row["usd_per_1k"]["value"]) for row in priced], SINGLE, "o", "one option")
-        _marks(axes, [(row, row["usd_per_1k"]["value"]) for row in claims], HYBRID, "D", "hybrid")
+        singles = [(row, row["usd_per_1k"]["value"]) for row in priced]
+        hybrids = [(row, x) for row in claims if (x := row["usd_per_1k"]["value"]) is not None]
+        hull = upper([(x, row["quality"]["value"]) for row, x in singles])
         axes.set_xlabel("dollars per 1,000 documents (lower is better)")
     else:
-        pair = (claims or list(report["hybrids"]))[0] if report["hybrids"] else None
-        ends = [row for row in report["singles"] if pair and row["option"] in (pair["cheap"], pair["strong"])]
-        ends.sort(key=lambda row: row["option"] == (pair or {})["strong"])
-        own = [row for row in claims if pair and (row["cheap"], row["strong"]) == (pair["cheap"], pair["strong"])]
-        axes.plot([0, 1], [row["quality"]["value"] for row in ends], color=GREY, ls=(0, (5, 3)), label="random mixes")
-        _marks(axes, [(row, float(at)) for at, row in enumerate(ends)], SINGLE, "o", "one option")
-        _marks(axes, [(row, row["share_strong"]) for row in own], HYBRID, "D", "hybrid")
-        axes.set_xlabel("share of documents that the strong option is asked about (no cost is known)")
+        shown = claims or order(report["hybrids"])
+        pair = (shown[0]["cheap"], shown[0]["strong"])
+        ends = {row["option"]: row for row in report["singles"]}
+        singles = [(ends[name], float(at)) for at, name in enumerate(pair)]
+        hybrids = [(row, row["share_strong"]) for row in claims if (row["cheap"], row["strong"]) == pair]
+        hull = [(x, row["quality"]["value"]) for row, x in singles]
+        axes.set_xlabel(f"share of documents sent to {clean(pair[1])} (no cost is known)")
+    axes.plot(*zip(*hull, strict=True), color=GREY, ls=(0, (5, 3)), label="random mixes", zorder=2, gid="hull")
+    several = len({(row["cheap"], row["strong"]) for row, _ in hybrids}) > 1
+    named = [*_marks(axes, singles, SINGLE, "o", "one option"), *_marks(axes, hybrids, HYBRID, "D", "hybrid", several)]
     axes.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    plot_names.write(figure, axes, named, ("x", "y"))
 
 
-def _marks(axes: Any, shown: Sequence[tuple[Mapping[str, Any], float]], colour: str, mark: str, label: str) -> None:
+def _marks(
+    axes: Any,
+    shown: Sequence[tuple[Mapping[str, Any], float]],
+    colour: str,
+    mark: str,
+    label: str,
+    several: bool = False,
+) -> list[dict[str, Any]]:
+    """Draw marks and intervals; what is to be named."""
+    named = []
     for row, x in shown:
         found = row["quality"]
         if found["low"] is not None:
             axes.plot([x, x], [found["low"], found["high"]], color=colour, lw=1, alpha=0.5, zorder=3)
-        name = row["way"] if "way" in row else row["option"]
-        axes.annotate(clean(str(name)), (x, found["value"]), xytext=(4, 4), textcoords="offset points", fontsize=6.5)
+        name = row["option"] if "way" not in row else row["way"]
+        name = f"{row['cheap']} -> {row['strong']}: {name}" if several else name
+        named.append({"option": clean(str(name)), "x": x, "y": found["value"], "on_frontier": "way" not in row})
     if shown:
-        axes.scatter(
-            [x for _, x in shown],
-            [row["quality"]["value"] for row, _ in shown],
-            color=colour,
-            marker=mark,
-            s=26,
-            zorder=4,
-            label=label,
-        )
+        ys = [row["quality"]["value"] for row, _ in shown]
+        axes.scatter([x for _, x in shown], ys, color=colour, marker=mark, s=26, zorder=4, label=label)
+    return named
 
 
 def upper(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -14,14 +14,17 @@ def made(
     strong: float = 0.85,
     signal: float = 0.0,
     seed: int = 0,
-    cost: tuple[float, float] | None = None,
+    cost: Any = None,
     **more: Any,
 ) -> Documents:
-    """A cheap and a strong option, right or wrong; `signal`: how far the cheap one's only signal tells its errors."""
+    """A cheap and a strong option, right or wrong; `signal`: how far the cheap one's only signal tells its errors. `cost`: dollars
+    a document of each option, or of each document."""
     random = np.random.default_rng(seed)
     right = np.stack([random.random(n) < cheap, random.random(n) < strong]).astype(np.float64)
     told = random.normal(size=n) + signal * right[0]
-    dollars = np.full((2, n), np.nan) if cost is None else np.repeat(np.array(cost)[:, None], n, axis=1)
+    dollars = np.full((2, n), np.nan) if cost is None else cost
+    if isinstance(cost, tuple):
+        dollars = np.repeat(np.array(cost)[:, None], n, axis=1)
     values: dict[str, Any] = {
         "ids": [f"d{at}" for at in range(n)],
         "options": ["cheap", "strong"],

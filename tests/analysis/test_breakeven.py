@@ -106,7 +106,7 @@ def test_the_founding_example() -> None:
 
 def test_two_alike_cost_no_more_than_each_other() -> None:
     one = own(10, "7", 33)
-    assert break_even(one, one).always_win == 1
+    assert break_even(one, one).always_win == break_even(one, one).first_win == 1
     half = Bill(fixed=one.fixed, per_doc=Fraction(0), per_replica=Fraction(7, 2), capacity=Fraction(33, 2), least=2)
     assert break_even(one, half).always_win == 1  # finer steps at the same slope
     assert break_even(half, one).always_win is None

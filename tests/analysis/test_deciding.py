@@ -268,3 +268,17 @@ def test_a_budget_that_some_draws_keep_asks_for_the_figure_that_moves_it() -> No
 def test_dollars_at_growth_are_told() -> None:
     found = decide([api(price=0.01)], ask(1000, limits=Limits(growth=2.5)))
     assert found["options"][0]["usd_per_day_grown"] == 25.0
+
+
+def test_of_two_that_cost_the_same_the_better_is_taken() -> None:
+    options = [own("a", quality=0.2, per_s=2), own("b", quality=0.7, per_s=2)]
+    assert decide(options, ask(5000))["recommended"] == "b"
+
+
+def test_p_cheapest_counts_only_draws_that_reach_the_floor() -> None:
+    drawn = np.where(np.arange(2000) % 4 == 0, 0.7, 0.9)  # a quarter of the draws is below
+    cheap = replace(api("cheap", 0.001), quality={"f1": Proof(value=0.85, low=0.7, high=0.9, n=50, drawn=drawn)})
+    sure = api("sure", 0.002, quality=0.95)
+    found = decide([cheap, sure], ask(limits=Limits(quality={"f1": 0.8})))
+    assert found["recommended"] == "sure" and row(found, "cheap")["feasible"] is None
+    assert row(found, "cheap")["p_cheapest"] == 0.75 and row(found, "sure")["p_cheapest"] == 0.25

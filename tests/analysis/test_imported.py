@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from real_data import TABLES
 
 import evals
 from evals.analysis.imported import TableWarning, read_table
 from evals.errors import DataError
 
-TABLES = Path("/work/shared/data/tables")
 real = pytest.mark.skipif(not TABLES.is_dir(), reason=f"the real tables of {TABLES} are not here")
 AIDER = {"model": "model", "score": "pass_rate_2", "cost_usd": "total_cost", "latency_s": "seconds_per_case"}
 NAMED = {"model": "name", "score": "acc", "cost_usd": "usd"}

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import real_data
 
 import evals
 from evals.analysis.imported import TableWarning, read_table
 from evals.stats import mean_t, quantile
 
-FOLDER = Path("/work/shared/data/latency/llmperf")
+FOLDER = real_data.LLMPERF
 real = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the latency records of {FOLDER} are not here")
 ENDPOINTS = ("groq_70b", "together_7b", "together_13b", "together_70b")
 MEASURES = ("ttft_s", "inter_token_latency_s", "end_to_end_latency_s", "request_output_throughput_token_per_s")

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_data import TABLES
 
 import evals
 from evals.analysis.imported import read_table
 
-TABLES = Path("/work/shared/data/tables")
 pytestmark = pytest.mark.skipif(not TABLES.is_dir(), reason=f"the real tables of {TABLES} are not here")
 Row = dict[str, Any]
 

@@ -112,6 +112,13 @@ def test_what_is_fitted_on_dev_is_counted_on_test() -> None:
     assert any("not fitted on dev" in note for note in notes)
 
 
+def test_an_option_that_errs_differently_on_dev_is_told() -> None:
+    """As a rule that was written on dev does."""
+    dev = made(300, seed=1, cheap=0.95, ids=[f"dev-{at}" for at in range(300)])
+    notes = route(made(250, seed=2, cheap=0.4), QUICK, dev=dev).report["notes"]
+    assert any(note.startswith("cheap errs 0.0") and "does not carry over" in note for note in notes)
+
+
 def test_ids_that_both_splits_have_are_counted_once() -> None:
     both = joined(made(30, seed=1), made(30, seed=2))
     assert both.n == 30 and (both.hits == made(30, seed=2).hits).all()
@@ -157,6 +164,7 @@ def test_restricted_documents_stay_with_the_model_of_ones_own() -> None:
     routed = route(made(400, data_class=classes, signal=1.0), QUICK)
     held = np.array([one == "restricted" for one in classes])
     assert rows(routed.report, "privacy")["share_strong"] == pytest.approx(0.75)
+    assert any("strong may not be shown 100 of the documents" in note for note in routed.report["notes"])
     assert not any(way.strong[:, held].any() for _, way in routed.candidates)
 
 
@@ -289,3 +297,27 @@ def test_a_better_signal_has_a_larger_area() -> None:
     good, bad = areas(3.0), areas(0.0)
     assert good["aiq"] > good["aiq_mix"] + 0.03 and abs(bad["aiq"] - bad["aiq_mix"]) < 0.02
     assert good["cost"] == "strong calls"
+
+
+def test_two_models_that_agree_are_a_signal_that_costs_the_second_one() -> None:
+    plain = made(300, cost=(0.001, 0.01))
+    random = np.random.default_rng(5)
+    third = np.stack([*plain.hits, (random.random(300) < 0.5) * 1.0])
+    agree = np.where(plain.hits[0] > 0, 0.9, 0.2) + random.normal(size=300) * 0.1
+    found = made(
+        300,
+        options=["cheap", "strong", "also"],
+        hits=third,
+        whole=np.ones((3, 300)),
+        cost=np.repeat([[0.001], [0.01], [0.002]], 300, axis=1),
+        latency=np.repeat([[1.0], [5.0], [2.0]], 300, axis=1),
+        failed=np.zeros((3, 300), bool),
+        signals=[{}, {}, {}],
+        agreement={frozenset(("cheap", "also")): agree},
+    )
+    routed = route(found, Wanted(draws=200, cheap="cheap", strong="strong"))
+    row = rows(routed.report, "agrees with also")
+    assert row["gain_mix"]["low"] > 0.03 and row["kind"] not in final.SAVABLE
+    expected = 0.001 + 0.002 + 0.01 * row["share_strong"]
+    assert row["usd_per_1k"]["value"] == pytest.approx(1000 * expected)
+    assert row["latency_p95_s"]["value"] == 8.0

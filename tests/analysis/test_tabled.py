@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from real_data import TABLES
 
 from evals import cli
 from evals.analysis.options import Costs
 from evals.analysis.tabled import options
 from evals.errors import DataError
-
-TABLES = Path("/work/shared/data/tables")
 
 
 def read(frame: pd.DataFrame, **more: object):  # type: ignore[no-untyped-def]
@@ -92,8 +91,9 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.csv").write_text("model,acc\na,0.5\n")
     for words, says in (
         (["table=none.csv", "quality=acc"], "none.csv is not there"),
-        ([f"table={tmp_path / 't.csv'}", "quality=akk"], "has no column 'akk'; did you mean acc"),
+        ([f"table={tmp_path / 't.csv'}", "quality=akk"], "has no column 'akk'"),
         ([f"table={tmp_path / 't.csv'}", "quality=acc", "task=legal_extract"], "either task=NAME or table=FILE"),
+        ([f"table={tmp_path / 't.csv'}", "quality=acc", "min.f1=0.5"], "min.score"),
         (["scenario=request_scale", "cost=x"], "cost=... is for table=FILE"),
         ([f"table={tmp_path / 't.csv'}", "quality=acc", "cost_of=run"], "columns.n=COLUMN"),
     ):

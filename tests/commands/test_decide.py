@@ -127,7 +127,7 @@ def test_slices_and_fields_have_floors(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "give task=NAME or scenario=NAME"),
+        ([], "give task=NAME, table=FILE or scenario=NAME"),
         (["scenario=nothing"], "scenario=nothing is not known; known are document_startup, request_scale"),
         (["scenario=request_scale", "volume=-5"], "volume=-5 must be at least 1"),
         (["scenario=request_scale", "volume=many"], "volume='many' should be documents a day"),

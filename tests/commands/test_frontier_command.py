@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from real_data import TABLES
 
 import evals
 from evals import cli
 
-TABLES = Path("/work/shared/data/tables")
 real = pytest.mark.skipif(not TABLES.is_dir(), reason=f"the real tables of {TABLES} are not here")
 
 
@@ -85,6 +85,16 @@ def test_mistakes_are_one_line(
     assert ran(*words) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+def test_a_later_pilot_does_not_hide_a_whole_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["model=rules"], ["model=fake"], ["model=rules", "limit=5"]):
+        cli.main(["run", "task=mine", *words])
+    capsys.readouterr()
+    assert ran("task=mine") == 0
+    printed = capsys.readouterr().out
+    assert "40 documents answered by all options" in printed
+    assert "has 5 documents, another run of this option 40" in " ".join(printed.split())
 
 
 def test_runs_of_a_task(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

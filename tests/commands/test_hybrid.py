@@ -1,7 +1,11 @@
 """Hybrids as a user runs them: two models, one policy, one folder; the bill, the ledger of what left, and the mends."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +134,13 @@ def test_without_a_machine_price_there_is_no_cost_but_the_apis_is_told(project: 
     found = summary(project)
     assert found["cost"]["usd_per_1k"] is None and "machine.usd_per_hour" in found["cost"]["note"]
     assert found["hybrid"]["models"]["rules"]["usd"] is None and found["hybrid"]["models"]["remote"]["usd"] > 0
-    assert evals.load_runs(folders(project)[0])["cost_usd"].isna().all()
+    frame = evals.load_runs(folders(project)[0])
+    assert frame["cost_usd"].isna().all()
+    priced = evals.add_cost(frame, machines={"*": 2.0})
+    api = found["hybrid"]["models"]["remote"]["usd"]
+    assert priced["cost_usd"].sum() == pytest.approx(api + 2 * frame["own_s"].sum() / 3600, abs=1e-9)
+    with pytest.raises(evals.UserError, match="tokens of two models"):
+        evals.add_cost(frame, prices={"hybrid": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}})
 
 
 def test_two_apis_have_each_their_price_and_their_limits(project: Path, hybrid: Any) -> None:
@@ -193,6 +203,28 @@ def test_the_same_policy_goes_on_and_another_is_another_option(project: Path, hy
     assert main(moved[:-1] + ["budget.usd=1"]) == 0 and len(folders(project)) == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of a POSIX system")
+def test_sigkill_and_the_same_command_buys_again_only_what_was_in_flight(project: Path, hybrid: Any) -> None:
+    hybrid.reset(replies=hybrid.replies, latency_ms=60)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "evals", *RUN, "concurrency=3"]
+    process = subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while hybrid.log(documents=False)["totals"]["good"] < 6 and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert main([*RUN, "concurrency=3"]) == 0
+    (folder,) = folders(project)
+    records = store.answered(folder)
+    sent = {name for (name, _), record in records.items() if len(record.calls) == 2}
+    log = hybrid.log()
+    assert len(records) == 40 and set(log["documents"]) == sent
+    assert sum(entry["received"] - 1 for entry in log["documents"].values()) <= 3
+    (row,) = store.read_json(folder / "egress.json")["sent"]
+    assert row["class"] == "public" and row["count"] >= len(sent) - 6, "at most a second's counts went with the kill"
+
+
 def test_the_cache_serves_a_side_what_a_run_of_it_alone_bought(project: Path, hybrid: Any) -> None:
     assert main(["run", "task=mine", "model=remote"]) == 0
     assert main([*RUN, "cache=read"]) == 0
@@ -209,6 +241,26 @@ def test_names_of_sides_come_from_the_policy_and_keys_reach_them(project: Path, 
     (folder,) = folders(project, "hybrid(fake*".replace("(", "_"))
     assert {record.text for record in store.answered(folder).values()} == {"hello"}
     assert "hybrid(fake+reply=hello->rules,random_mix-" in store.read_json(folder / "manifest.json")["option"]
+
+
+def test_a_hybrid_of_ones_own_is_one_yaml(project: Path, hybrid: Any) -> None:
+    spec = {
+        "_target_": "evals.models.hybrid.Hybrid",
+        "name": "ours",
+        "cheap": "rules",
+        "strong": {"name": "fake", "reply": "hello"},
+        "policy": {"format": 1, "kind": "rule", "rule": {"feature": "chars", "op": ">", "value": 0}},
+    }
+    (project / "configs" / "model" / "ours.yaml").write_text(json.dumps(spec))
+    assert main(["run", "task=mine", "model=ours"]) == 0
+    (folder,) = folders(project, "ours*")
+    assert {record.text for record in store.answered(folder).values()} == {"hello"}
+    record = next(iter(store.answered(folder).values()))
+    assert record.route["features"]["chars"] > 0 and record.calls[0].role == "answer"
+    assert main(["run", "task=mine", "model=ours", "model.cheap=fake", "limit=4"]) == 0
+    assert main([*RUN[:3], "model.cheap=rules", "model.policy={kind: single}", "limit=4"]) == 0
+    (alone,) = folders(project, "hybrid_rules,single*".replace(",", "_"))
+    assert store.read_json(alone / "summary.json")["hybrid"]["strong"] is None
 
 
 def test_from_python_too(project: Path, hybrid: Any) -> None:
@@ -229,7 +281,10 @@ def test_from_python_too(project: Path, hybrid: Any) -> None:
         (["model=hybrid", "model.cheap=hybrid", "policy=policy.json"], "not a hybrid again"),
         (["model=hybrid", "model.cheap=rules", "model.strong=rules", "policy=policy.json"], "are the same: rules"),
         (["model=hybrid", "model.cheap=fake", "policy=policy.json"], "was fitted with cheap=rules"),
-        (["model=hybrid", "policy=nowhere.json"], "nowhere.json"),
+        (["model=hybrid", "policy=nowhere.json"], "policy=nowhere.json is not there; python -m evals route"),
+        (["model=rules", "model.cheap=fake"], "rules is no hybrid; say model=hybrid"),
+        (["model=hybrid", "model.cheap=rules,fake", "policy=policy.json"], "needs -m"),
+        (["model=hybrid", "model.cheap=rules", "model.policy={kind: cascade}"], "a policy of kind cascade has a"),
         (["model=hybrid", "policy=other.json"], "fitted on another task (leases, here mine)"),
         (["model=hybrid", "policy=policy.json", "processing=batch"], "a hybrid has no batch API"),
         (["model=hybrid", "policy=policy.json", "model.strong.price.output_usd_per_mtok=0"], "above 0"),
@@ -273,6 +328,14 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr("evals.engine.loop.new_loop", lambda fast: None)  # uvloop has sockets of its own
     return tried
+
+
+def test_the_block_itself_is_felt(project: Path, hybrid: Any, no_sockets: list[Any]) -> None:
+    """Without the key, the same hybrid does try to connect: what the next tests see missing could be seen."""
+    assert main([*RUN, "attempts=1"]) == 4
+    assert (
+        no_sockets and summary(project)["errors"]["server"] == summary(project)["hybrid"]["models"]["remote"]["calls"]
+    )
 
 
 def test_local_only_never_opens_a_socket_and_has_no_fallback(project: Path, hybrid: Any, no_sockets: list[Any]) -> None:

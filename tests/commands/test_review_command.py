@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,18 @@ def test_store_reads_what_it_wrote(run: Path) -> None:
     assert main(["review", f"run={run}"]) == 0
     assert store.read_json(run / "review" / "review.json")["run"] == str(run)
     assert len(evals.load_runs(run)) == 120, "the folder is still a run"
+
+
+def test_an_imported_run_is_judged_answer_by_answer(project: Path, tmp_path: Path) -> None:
+    """Another harness's log has no fields: a person ticks the whole answer."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "harnesses"))
+    from foreign_logs import sample, samples_file
+
+    samples_file(tmp_path / "a", [sample(i, {"exact_match": float(i % 4 > 0)}) for i in range(60)], model="org/m1")
+    assert main(["import", f"file={next((tmp_path / 'a').rglob('samples_*'))}"]) == 0
+    folder = next((project / "results" / "gsm8k").glob("*/*"))
+    done = evals.review(folder, target=0.1, quality="score", out=str(tmp_path / "r"))
+    assert done.result["error"]["value"] == pytest.approx(0.25) and done.result["n"] == 60
+    page = (tmp_path / "r" / "review.html").read_text()
+    assert page.count('data-path="whole answer"') == min(60, done.result["sent"])
+    assert any("documents are not used" in note for note in done.result["notes"])

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import real_data
 from compared import model, run
 
 import evals
 from evals.cli import main
 
-TABLE = Path("/work/shared/data/tables/routellm_gsm8k.jsonl")
+TABLE = real_data.TABLES / "routellm_gsm8k.jsonl"
 real = pytest.mark.skipif(not TABLE.is_file(), reason=f"the real table {TABLE} is not here")
 
 
@@ -125,37 +126,35 @@ def test_documents_that_changed_are_not_used(two: Path, capsys: pytest.CaptureFi
     assert "save: without the task's documents" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["task=mine", "cheap=waek"], "did you mean weak"),
-        (["task=mine", "floor=70"], "floor=70 is a quality and must lie in 0..1"),
-        (["task=mine", "volume=-1"], "volume=-1"),
-        (["task=mine", "share=2"], "share=2"),
-        (["task=mine", "folds=1"], "folds=1"),
-        (["task=mine", "fit=dev"], "fit=dev: no complete run of mine (dev)"),
-        (["task=mine", "save=p.json", "way=magic"], "nothing of magic was simulated; there are"),
-        (["task=mine", "policy=none.json"], "none.json is not there"),
-        (["task=mine", "policy=other.json"], "was fitted on another task (yours, here mine)"),
-        (["task=mine", "policy=schema.json"], "was fitted on another schema"),
-        (["task=mine", "policy=absent.json"], "fitted on the option 'gone', of which there is no run here"),
-        (["task=mine", "cost=usd"], "cost=... is for table=FILE"),
-        (["task=mine", "slice=[nothing]"], "no document has the tag nothing"),
-        (["table=x.csv", "save=p.json"], "are for runs"),
-        ([], "either task=NAME or table=FILE"),
-    ],
-)
-def test_a_mistake_is_one_clear_line(
-    two: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
-) -> None:
+MISTAKES: list[tuple[list[str], str]] = [
+    (["task=mine", "cheap=waek"], "did you mean weak"),
+    (["task=mine", "floor=70"], "floor=70 is a quality and must lie in 0..1"),
+    (["task=mine", "volume=-1"], "volume=-1"),
+    (["task=mine", "share=2"], "share=2"),
+    (["task=mine", "folds=1"], "folds=1"),
+    (["task=mine", "fit=dev"], "fit=dev: no complete run of mine (dev)"),
+    (["task=mine", "save=p.json", "way=magic"], "nothing of magic was simulated; there are"),
+    (["task=mine", "policy=none.json"], "none.json is not there"),
+    (["task=mine", "policy=other.json"], "was fitted on another task (yours, here mine)"),
+    (["task=mine", "policy=schema.json"], "was fitted on another schema"),
+    (["task=mine", "policy=absent.json"], "fitted on the option 'gone', of which there is no run here"),
+    (["task=mine", "cost=usd"], "cost=... is for table=FILE"),
+    (["task=mine", "slice=[nothing]"], "no document has the tag nothing"),
+    (["table=x.csv", "save=p.json"], "are for runs"),
+    ([], "either task=NAME or table=FILE"),
+]
+
+
+def test_a_mistake_is_one_clear_line(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = {"format": 1, "kind": "random_mix", "cheap": "weak", "strong": "fine", "share": 0.5}
     for name, about in (("other", {"task": "yours"}), ("schema", {"task": "mine", "schema": "0"})):
         (two / f"{name}.json").write_text(json.dumps({**plain, "about": about}))
     (two / "absent.json").write_text(json.dumps({**plain, "strong": "gone"}))
-    capsys.readouterr()
-    assert main(["route", *words]) == 2
-    said = capsys.readouterr().err
-    assert says in said and said.count("\n") == 1
+    for words, says in MISTAKES:
+        capsys.readouterr()
+        assert main(["route", *words]) == 2, words
+        said = capsys.readouterr().err
+        assert says in said and said.count("\n") == 1, (words, said)
 
 
 def test_few_documents_or_one_option(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,3 +236,51 @@ def test_a_real_table_agrees_with_naive_loops(tmp_path: Path) -> None:
     nothing = evals.route(table=str(TABLE), columns=columns, draws=300).report
     assert any("no signal and no feature" in note for note in nothing["notes"])
     assert {row["way"] for row in nothing["hybrids"]} == {"oracle", "random 50%"}
+
+
+def test_hybrids_stand_on_the_frontier_beside_the_options(two: Path) -> None:
+    assert main(["frontier", "task=mine", "hybrids=true", "machine.usd_per_hour=1", "out=front"]) == 0
+    report = json.loads((two / "front" / "frontier.json").read_text())
+    names = {point["option"] for point in report["points"]}
+    assert names == {"weak", "fine", "hybrid(weak->fine, P(error))", "hybrid(weak->fine, pre-router)"}
+    assert any(note.startswith("hybrids are simulated, cross-fitted") for note in report["notes"])
+    assert main(["frontier", "table=x.csv", "quality=a", "hybrids=true"]) == 2
+
+
+def test_a_live_run_of_a_saved_policy_does_what_was_replayed(two: Path) -> None:
+    """Every document, through the file: who answers, and with what."""
+    words = ["save=p.json", "kind=cascade", "way=grounded_share"]
+    assert main(["route", "task=mine", *words]) == 0
+    assert main(["route", "task=mine", "policy=p.json", "out=again"]) == 0
+    folder = run(two, "hybrid", "model.cheap=weak", "model.strong=fine", "policy=p.json")
+    rows = csv.DictReader((two / "again" / "route_documents.csv").read_text().splitlines())
+    replayed = {row["sample_id"]: row["answers"] for row in rows}
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    live = {one["sample_id"]: one["calls"][one["answer"]]["model"] for one in records}
+    assert live == replayed and set(live.values()) == {"weak", "fine"}
+    said = json.loads((two / "again" / "route.json").read_text())["hybrids"][0]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["quality"]["f1"]["value"] == pytest.approx(said["quality"]["value"])
+
+
+def test_a_table_says_what_may_leave(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.csv"
+    lines = ["doc,name,right,where,kind,sure"]
+    for at in range(60):
+        kind = "restricted" if at < 20 else "public"
+        lines += [f"{at},small,{at % 2},own,{kind},{at % 2}", f"{at},large,1,api,{kind},1"]
+    path.write_text("\n".join(lines))
+    words = ["columns.model=name", "columns.sample_id=doc", "quality=right", "columns.location=where", "signals=[sure]"]
+    found = evals.route(
+        table=str(path),
+        columns={"model": "name", "sample_id": "doc", "location": "where", "data_class": "kind"},
+        quality="right",
+        signals=["sure"],
+        draws=200,
+    ).report
+    by = {row["way"]: row for row in found["hybrids"]}
+    assert by["privacy"]["share_strong"] == pytest.approx(40 / 60)
+    assert by["sure"]["share_strong"] == pytest.approx(20 / 60)  # its other ten errors are of restricted documents
+    path.write_text("\n".join(lines).replace("restricted", "secret"))
+    assert main(["route", f"table={path}", *words, "columns.data_class=kind"]) == 2
+    assert "'secret'; a data class is one of public, internal, restricted" in capsys.readouterr().err

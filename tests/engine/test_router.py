@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from engine_fakes import USED, Kept, Plain, Scripted, failure, jumping, now, samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evals.core import Call, Request, Sample, Usage
 from evals.engine.budget import Budget
@@ -181,3 +183,50 @@ def test_shared_budgets_learn_each_for_itself() -> None:
         other.settle(bound, Usage(input_uncached=0, output=100), None)
     assert other.bound_of(request).tokens == 150 and whole.bound_of(request).tokens == 10
     assert whole.spent.tokens == 3000 and isinstance(failure(), CallFailed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    plan=st.lists(
+        st.tuples(
+            st.sampled_from(["ok", "no", "forbidden"]), st.booleans(), st.sampled_from(["ok", "no", "forbidden"])
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    parts=st.booleans(),
+    concurrency=st.integers(1, 5),
+)
+def test_every_outcome_of_both_is_the_record_that_a_plain_reading_gives(
+    plan: list[tuple[str, bool, str]], parts: bool, concurrency: int
+) -> None:
+    """Cheap answers or not, the router doubts or not, strong answers or not: one document each, asked in any order."""
+
+    def said(at: int) -> Any:
+        def step(request: Request, number: int) -> Any:
+            word = plan[int(request.sample_id[1:])][at]
+            return failure("content_filter") if word == "no" else f"{at}"
+
+        return step
+
+    router = Two(Named("a", said(0)), Named("b", said(2)), lambda request, calls: plan[int(request.sample_id[1:])][1])
+    means = {
+        key: Means(
+            limiter=Limiter(clock=now),
+            forbid=lambda request, at=at: "no" if plan[int(request.sample_id[1:])][at] == "forbidden" else None,
+        )
+        for key, at in (("cheap", 0), ("strong", 2))
+    }
+    asked = [
+        Sample(id=f"d{i}", inputs={"text": [f"{i} one", f"{i} two"] if parts else f"{i}"}, target=None)
+        for i in range(len(plan))
+    ]
+    found = run(router, asked, means=means, concurrency=concurrency).by_id
+    assert len(found) == len(plan)
+    for i, (cheap, doubt, strong) in enumerate(plan):
+        record, last = found[f"d{i}"], strong if doubt else cheap
+        digit = "2" if doubt else "0"
+        assert record.text == (None if last != "ok" else f"{digit}+{digit}" if parts else digit)
+        assert record.error == {"ok": None, "no": "content_filter", "forbidden": "privacy"}[last]
+        wanted = {"a"} | ({"b"} if doubt else set())
+        assert {call.model for call in record.calls} - {"merge"} == wanted

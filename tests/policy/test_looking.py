@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals.core import Completion, Message, Request
-from evals.policy import features, signals
+from evals.policy import agreement, features, signals
 from evals.policy.consistency import checks
 
 SCHEMA: dict[str, Any] = {
@@ -143,3 +143,19 @@ def test_a_schema_can_say_what_must_agree() -> None:
     }
     answer = {"a": "2020-01-02", "b": "2020-01-01", "net": 5, "parts": [{"x": 2}, {"x": 3}]}
     assert checks(answer, schema) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ({"buyer": "Acme Corp"}, {"buyer": "ACME Corporation"}, 1.0),
+        ({"buyer": "Acme", "term": "12 months"}, {"buyer": "Acme", "term": "2 years"}, 1 / 2),
+        ({"buyer": "Acme"}, {"buyer": None}, 0.0),
+        ({"buyer": None}, {}, 1.0),
+        ("no JSON", {"buyer": "Acme"}, 0.0),
+    ],
+)
+def test_agreement_of_two_answers(a: Any, b: Any, expected: float) -> None:
+    texts = [one if isinstance(one, str) else json.dumps(one) for one in (a, b)]
+    assert agreement(*texts, SCHEMA) == pytest.approx(expected)
+    assert agreement(*reversed(texts), SCHEMA) == pytest.approx(expected)

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from real_data import TABLES
 
 plots = pytest.importorskip("evals.report.plots")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 from evals.analysis.frontier import Wanted, frontier  # noqa: E402
 from evals.report import plot_names  # noqa: E402
-
-TABLES = Path("/work/shared/data/tables")
 
 
 def report(frame: pd.DataFrame, **wanted: Any) -> dict[str, Any]:
