@@ -37,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(helping.overview())
         return 0
     try:
-        return _command(words[0], words[1:])
+        code = _command(words[0], words[1:])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head`, which read what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 130

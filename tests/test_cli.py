@@ -1,6 +1,8 @@
 """The command line as a user meets it: what works, and one clear line for what does not."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,12 @@ def test_help_is_quick_and_names_every_key(capsys: pytest.CaptureFixture[str]) -
     assert main(["--help"]) == 0 and main(["run", "--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"  {key} " in out for key in ("limit", "slice", "seed", "repeats", "prompt", "shots"))
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    words = [sys.executable, "-c", "from evals.cli import main; raise SystemExit(main(['models']))"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        told = process.stderr.read()
+    assert (process.returncode, told) == (0, "")

@@ -135,7 +135,7 @@ def _of_runs(settings: RouteSettings, launcher: str) -> Route:
 
     notes: list[str] = []
     stored = read_runs(settings, settings.split, notes)
-    dev = _dev(settings, notes)
+    dev = _dev(settings, stored, notes)
     wanted = wanted_of(settings)
     routed = simulated(stored.documents, wanted, notes, dev=dev.documents if dev else None)
     report = {"title": _title(settings), "metric": stored.metric, **routed.report, "left_out": stored.left}
@@ -173,20 +173,30 @@ def _title(settings: RouteSettings) -> str:
     return f"{(settings.task or {})['name']} ({settings.split}{only})"
 
 
-def _dev(settings: RouteSettings, notes: list[str]) -> Stored | None:
-    """The runs of dev, where they are wanted and there are some."""
+def _dev(settings: RouteSettings, stored: Stored, notes: list[str]) -> Stored | None:
+    """The runs of dev, where they are wanted and there are some of the same task, schema and scorer."""
     if settings.fit == "cross" or settings.split == "dev":
         return None
     said: list[str] = []
     try:
         found = read_runs(settings, "dev", said)
+        if unlike := [word for word, a, b in _compared(found, stored) if a != b]:
+            raise DataError(f"the runs of dev are of another {unlike[0]}")
         notes += [f"dev: {one}" for one in said]
         return found
     except EvalsError as error:
         if settings.fit == "dev":
             raise ConfigError(f"fit=dev: {error}") from None
-        notes.append("no runs of dev to fit on: cross-fitted on the documents that are counted")
+        why = str(error) if str(error).startswith("the runs of dev") else "no runs of dev to fit on"
+        notes.append(f"{why}: cross-fitted on the documents that are counted")
         return None
+
+
+def _compared(a: Stored, b: Stored) -> list[tuple[str, Any, Any]]:
+    """What two splits' runs must have in common: word, one's, the other's."""
+    one, other = a.manifests[0], b.manifests[0]
+    told = [("version of the task", one.get("task_version"), other.get("task_version"))]
+    return told + [(word, one["hashes"].get(word), other["hashes"].get(word)) for word in ("schema", "scorer")]
 
 
 def read_runs(settings: RouteSettings, split: str, notes: list[str]) -> Stored:
@@ -244,7 +254,7 @@ def hybrid_rows(settings: "FrontierSettings", frame: "pd.DataFrame", notes: list
     same = ("task", "split", "runs", "slice", "machine", "quality", "seed")
     chosen = RouteSettings(**{name: getattr(settings, name) for name in same}, twin=False, draws=100, fit="auto")
     stored, said = read_runs(chosen, settings.split, []), list[str]()
-    dev = _dev(chosen, said)
+    dev = _dev(chosen, stored, said)
     try:
         routed = simulated(stored.documents, wanted_of(chosen), dev=dev.documents if dev else None)
     except DataError as error:
@@ -279,7 +289,7 @@ def _requests(manifests: Sequence[dict[str, Any]], ids: set[str], notes: list[st
 
 def _about(row: Mapping[str, Any], stored: Stored, launcher: str) -> dict[str, Any]:
     """What a policy says of the runs that it was fitted on."""
-    manifest = stored.manifests[0]
+    manifest = next(one for one in stored.manifests if one["option"] == row["cheap"])
     used = [one for one in stored.manifests if one["option"] in (row["cheap"], row["strong"])]
     return {
         "task": manifest["task"],

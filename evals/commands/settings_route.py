@@ -64,6 +64,8 @@ class RouteSettings:
             raise ValueError("give either task=NAME or table=FILE")
         if self.table is not None and (self.policy or self.save):
             raise ValueError("policy=FILE and save=FILE are for runs; a table has no requests that a policy could see")
+        if self.policy and (self.save or self.kind or self.way):
+            raise ValueError("policy=FILE is replayed as it is; save=, kind= and way= fit a new one")
         for name, least in (("draws", 100), ("folds", 2), ("repeats", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"{name}={value} must be at least {least}")

@@ -187,7 +187,7 @@ def basis(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             "no floor of quality is set, so the cheapest is taken whatever its quality: min.f1=0.8, say, sets one"
         )
-    if any(row["replicas"] is not None for row in result["options"]):
+    if any(one["unit"] == "documents/s" for one in result["figures"]):
         lines.append(
             f"a replica carries 86,400 x throughput x {capacity['utilisation']} (utilisation) / {capacity['peak']} (peak) documents a day"
         )

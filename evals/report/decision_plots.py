@@ -100,7 +100,7 @@ def _barred(row: Mapping[str, Any]) -> bool:
 
 def tornado(result: Mapping[str, Any], path: Path) -> None:
     """One bar a figure, from its low to its high; what crosses 0 turns the answer."""
-    rows = result["tornado"][:MOST][::-1]
+    rows = [row for row in result["tornado"] if row["swing"] >= 0.005][:MOST][::-1]
     figure, axes = plt.subplots(figsize=(11, 1.8 + 0.42 * max(len(rows), 3)), dpi=140)
     try:
         for at, row in enumerate(rows):

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evals.report import decision
-from evals.report.markdown import _escaped as escaped
-from evals.report.markdown import table
+from evals.report.markdown import escaped, table
 
 SIGN_OFF = ("Decision (as recommended / other / postponed)", "Why", "Name", "Role", "Date", "Review again on")
 

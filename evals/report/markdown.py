@@ -24,12 +24,12 @@ def comparison(result: Mapping[str, Any]) -> str:
 
 def _text(result: Mapping[str, Any], most: int | None) -> str:
     """`most`: documents listed of each kind; `None`: all."""
-    parts = [f"### {SIGNS.get(result['verdict'], '⚪')} {_escaped(heading(result))}", ""]
-    parts += [f"> **{_escaped(line)}**" for line in result["infrastructure"]]
+    parts = [f"### {SIGNS.get(result['verdict'], '⚪')} {escaped(heading(result))}", ""]
+    parts += [f"> **{escaped(line)}**" for line in result["infrastructure"]]
     parts += [_gates(result), ""] if result["gates"] else []
     for part in result["candidates"]:
         parts += _candidate(result, part, most)
-    parts += [f"<sub>{_escaped(line)}</sub><br>" for line in sources(result)]
+    parts += [f"<sub>{escaped(line)}</sub><br>" for line in sources(result)]
     parts.append(f"<sub>Holm over {result['tests']} tests; detectable: with power .8 at 5 %, one test.</sub>")
     return "\n".join(parts) + "\n"
 
@@ -37,17 +37,17 @@ def _text(result: Mapping[str, Any], most: int | None) -> str:
 def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table; a bar or a line break inside a cell ends no cell."""
     head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([*head, *("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)])
+    return "\n".join([*head, *("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)])
 
 
 def _candidate(result: Mapping[str, Any], part: Mapping[str, Any], most: int | None) -> list[str]:
     rows = rows_of(result, part["option"])
     whole = [row for row in rows if not row["slice"] and not row["field"]]
     inner = [row for row in rows if row["slice"] or row["field"]]
-    found = [f"#### {_escaped(part['option'])}: {part['n']} documents", ""] if len(result["candidates"]) > 1 else []
-    found += [f"> **{_escaped(line)}**\n" for line in part["told"]]
+    found = [f"#### {escaped(part['option'])}: {part['n']} documents", ""] if len(result["candidates"]) > 1 else []
+    found += [f"> **{escaped(line)}**\n" for line in part["told"]]
     found += [_findings(whole), ""]
-    found += [*(f"- {_escaped(note)}" for note in part["notes"]), ""] if part["notes"] else []
+    found += [*(f"- {escaped(note)}" for note in part["notes"]), ""] if part["notes"] else []
     found += _folded(f"Slices and fields ({len(inner)})", _findings(inner)) if inner else []
     for key, word in (("newly_broken", "Newly broken"), ("newly_fixed", "Newly fixed")):
         if part[key]:
@@ -68,18 +68,18 @@ def _gates(result: Mapping[str, Any]) -> str:
 def _diffs(part: Mapping[str, Any], names: Sequence[str], most: int | None) -> str:
     lines = []
     for name in names[:most]:
-        lines.append(f"- {_escaped(name)}")
-        lines += [f"  - {_escaped(line.strip())}" for line in diff_lines(part["documents"][name])]
+        lines.append(f"- {escaped(name)}")
+        lines += [f"  - {escaped(line.strip())}" for line in diff_lines(part["documents"][name])]
     if most is not None and len(names) > most:
         lines.append(f"- and {len(names) - most} more {CUT}")
     return "\n".join(lines)
 
 
 def _folded(title: str, body: str) -> list[str]:
-    return [f"<details><summary>{_escaped(title)}</summary>", "", body, "", "</details>", ""]
+    return [f"<details><summary>{escaped(title)}</summary>", "", body, "", "</details>", ""]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """No text of a document makes a table cell, a tag, a mention or a link."""
     plain = " ".join(str(text).split())
     for sign in "\\`*_[]|#":

@@ -148,6 +148,10 @@ def _below(report: Mapping[str, Any]) -> list[str]:
         said.append(
             f"{clean(row['option'])}: {word} its twin fitted on shuffled errors ({_points(row['over_twin'])} points)"
         )
+    pairs = {(row["cheap"], row["strong"]) for row in report["hybrids"]}
+    for one in report.get("aiq", ()) if len(pairs) == 1 else ():
+        if one["aiq"] is not None and one["aiq_mix"] is not None:
+            said.append(f"AIQ of {one['way']}: {one['aiq']:.3f}, of random mixes {one['aiq_mix']:.3f}")
     return said
 
 

@@ -141,6 +141,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["task=mine", "cost=usd"], "cost=... is for table=FILE"),
     (["task=mine", "slice=[nothing]"], "no document has the tag nothing"),
     (["table=x.csv", "save=p.json"], "are for runs"),
+    (["task=mine", "policy=other.json", "save=p.json"], "policy=FILE is replayed as it is"),
     ([], "either task=NAME or table=FILE"),
 ]
 
@@ -261,6 +262,21 @@ def test_a_live_run_of_a_saved_policy_does_what_was_replayed(two: Path) -> None:
     said = json.loads((two / "again" / "route.json").read_text())["hybrids"][0]
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["quality"]["f1"]["value"] == pytest.approx(said["quality"]["value"])
+    [left] = evals.route(task="mine").report["left_out"]
+    assert left["run"] == str(folder.relative_to(two)) or left["reason"] == "a hybrid itself"
+
+
+def test_runs_of_dev_of_another_scorer_fit_nothing(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("weak", "fine"):
+        folder = run(two, name, "split=dev")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["hashes"]["schema"] = "another"
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert main(["route", "task=mine"]) == 0
+    assert "the runs of dev are of another schema: cross-fitted" in capsys.readouterr().out
+    assert main(["route", "task=mine", "fit=dev"]) == 2
+    assert "fit=dev: the runs of dev are of another schema" in capsys.readouterr().err
 
 
 def test_a_table_says_what_may_leave(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,4 +87,4 @@ def test_what_cannot_be_shortened_is_cut_between_lines_and_closed() -> None:
     ],
 )
 def test_escapes(text: str, shown: str) -> None:
-    assert markdown._escaped(text) == shown
+    assert markdown.escaped(text) == shown
