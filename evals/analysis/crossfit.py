@@ -19,6 +19,7 @@ from evals.stats import Array
 
 BINS = 256
 """At most so many cuts are tried, at quantiles of the score; with fewer distinct scores, all."""
+ONE_SIDED = 1.645
 BEHIND = 1e12
 """Dollars that stand for missing the floor."""
 Codes = NDArray[np.int64]
@@ -126,6 +127,23 @@ def may_see(found: Documents, at: int) -> Mask:
 
 def _class(name: str) -> DataClass:
     return name if name in ("public", "internal") else "restricted"  # type: ignore[return-value]
+
+
+def aimed(found: Documents, cheap: int, strong: int, rows: Mask, floor: float | None) -> float | None:
+    """What to aim at so that a quality's lower bound (one-sided, 95 %) reaches the floor: the floor and 1.645 standard
+    errors, the mean of the two options' on the documents that are counted.
+
+    Of a ratio, linearised: se^2 = n/(n-1) sum (h - r w)^2 / (sum w)^2 (Cochran 1977, chapter 6).
+    """
+    if floor is None:
+        return None
+    errors = []
+    for at in (cheap, strong):
+        hits, whole = found.hits[at][rows], found.whole[at][rows]
+        n, total = len(hits), whole.sum()
+        residual = hits - hits.sum() / total * whole
+        errors.append(float(np.sqrt(n / (n - 1) * (residual @ residual)) / total))
+    return floor + ONE_SIDED * sum(errors) / 2
 
 
 def totals_of(pair: Pair, share: Array) -> Array:

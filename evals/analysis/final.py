@@ -4,6 +4,7 @@ Its figures are those of the simulation, whose parts did not see the documents t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from evals.analysis import candidates as ways
 from evals.analysis.calibration import fit_signal, predicted
 from evals.analysis.candidates import Candidate, Scored
-from evals.analysis.crossfit import Binned, Pair, Plan, binned, chosen_cuts, held_out
+from evals.analysis.crossfit import Binned, Pair, Plan, aimed, binned, chosen_cuts, counted, held_out
 from evals.analysis.documents import Documents, Mask
 from evals.analysis.routing import Routed, Wanted
 from evals.core import Policy, Record, Request
@@ -76,7 +77,8 @@ def policy_of(found: Routed, at: int, wanted: Wanted, about: Mapping[str, Any]) 
             side: dict(every.places.get(name, {})) for side, name in zip(("cheap", "strong"), options, strict=True)
         },
     }
-    parts = _fitted(every, pair, way, fits, wanted)
+    floor = aimed(every, pair.cheap, pair.strong, counted(plan), wanted.floor)
+    parts = _fitted(every, pair, way, fits, replace(wanted, floor=floor))
     return Policy(kind=way.kind, cheap=options[0], strong=options[1], about=told, **parts)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from evals.analysis import candidates as ways
 from evals.analysis.candidates import Candidate, Fitted
-from evals.analysis.crossfit import Pair, Plan, counted, cross_fitted, held_out, may_see, pair_of
+from evals.analysis.crossfit import Pair, Plan, aimed, counted, cross_fitted, held_out, may_see, pair_of
 from evals.analysis.documents import Documents, Mask, joined, subset
 from evals.analysis.verdicts import Drawn, rows_of, widening
 from evals.analysis.worth import areas, calibrated, signals_told
@@ -202,7 +202,7 @@ def _candidates(
     every: Documents, pairs: Sequence[tuple[int, int]], plan: Plan, wanted: Wanted
 ) -> list[tuple[Pair, Candidate]]:
     """Every way of routing of every pair; what is fitted of the cheap option serves all its pairs."""
-    detailed, made = len(pairs) <= DETAILED, list[tuple[Pair, Candidate]]()
+    detailed, made, rows = len(pairs) <= DETAILED, list[tuple[Pair, Candidate]](), counted(plan)
     tagged = bool(every.data_class) and set(every.data_class) != {"public"}
     features = ways.single_features(every.features, np.ones(every.n, bool))
     kept: dict[tuple[int, str, bool], Fitted] = {}
@@ -213,14 +213,15 @@ def _candidates(
     def learned(cheap: int, what: str, twin: bool) -> Fitted:
         if (cheap, what, twin) not in kept:
             columns = every.signals[cheap] if what == "signals" else every.features
-            rows = ~every.failed[cheap] if what == "signals" else np.ones(every.n, bool)
+            fits = ~every.failed[cheap] if what == "signals" else np.ones(every.n, bool)
             seed = wanted.seed + 1 if twin else None
             kept[cheap, what, twin] = ways.fitted(
-                columns, every.error[cheap], rows, plan, tags=wanted.tags, shuffle=seed
+                columns, every.error[cheap], fits, plan, tags=wanted.tags, shuffle=seed
             )
         return kept[cheap, what, twin]
 
     for cheap, strong in pairs:
+        floor = aimed(every, cheap, strong, rows, wanted.floor)
         before = pair_of(every, cheap, strong, cascade=False)
         after = pair_of(every, cheap, strong, cascade=True)
         found: list[tuple[Pair, Candidate]] = [(before, ways.oracle(every, before))]
@@ -232,20 +233,20 @@ def _candidates(
             (before, "rule", features, ways.BEST_RULE, "features", PREROUTER),
         )
         for pair, kind, scores, best, what, name in parts:
-            alone = ways.one_by_one(scores, pair, plan, kind=kind, best=best, floor=wanted.floor, tags=wanted.tags)
+            alone = ways.one_by_one(scores, pair, plan, kind=kind, best=best, floor=floor, tags=wanted.tags)
             found += [(pair, one) for one in alone if detailed or one.name == best]
             model = learned(cheap, what, False)
             if model.names:
                 of = kind if kind == "cascade" else "preroute"
-                way = ways.from_fitted(model, pair, plan, kind=of, name=name, floor=wanted.floor)
+                way = ways.from_fitted(model, pair, plan, kind=of, name=name, floor=floor)
                 found.append((pair, way))
                 if wanted.twin and name == PREROUTER:
                     twin = learned(cheap, what, True)
-                    shuffled = ways.from_fitted(twin, pair, plan, kind=of, name="twin", floor=wanted.floor)
+                    shuffled = ways.from_fitted(twin, pair, plan, kind=of, name="twin", floor=floor)
                     found.append((pair, shuffled))
         for beside, score in ways.agreements(every, cheap, strong) if detailed else ():
             pair = pair_of(every, cheap, strong, cascade=True, beside=beside)
-            alone = ways.one_by_one([score], pair, plan, kind="agreement", best="", floor=wanted.floor)
+            alone = ways.one_by_one([score], pair, plan, kind="agreement", best="", floor=floor)
             found += [(pair, one) for one in alone[1:]]
         made += found
     return made

@@ -10,7 +10,7 @@ from evals.analysis import mixes
 from evals.analysis.candidates import Candidate
 from evals.analysis.crossfit import Pair, Plan, mix_quality
 from evals.analysis.documents import Documents, Mask
-from evals.stats import Array, Estimate, holm, quantile
+from evals.stats import Array, Estimate, holm, quantile, wilson
 from evals.stats.draws import resampled, totals
 
 DAYS_A_MONTH = 365.25 / 12
@@ -38,16 +38,42 @@ class Drawn:
         self.priced = [at for at in range(len(found.options)) if not np.isnan(found.cost[at]).any()]
         quality = self.single[0, :, 0] / self.single[0, :, 1]
         self.best = int(np.argmax(quality))
+        self.units = found.n if found.groups is None else len(np.unique(found.groups))
+        self.shares = found.groups is None and bool((found.whole == 1).all())
+        """Is the quality a share of right documents, whose interval is Wilson's?"""
 
-    def estimate(self, values: Array, scale: float = 1.0, wide: float = 1.0) -> dict[str, float | None]:
-        """Row 0 with the percentile interval of the others, `wide` times as wide; `None` where it is not known."""
+    def bounds(self, values: Array, level: float) -> tuple[float, float]:
+        """Of a quality: Wilson's for right or wrong, and where no draw differs from all or nothing; else the draws'."""
+        value = float(values[0])
+        low, high = (float(one) for one in np.nanquantile(values[1:], [0.5 - level / 2, 0.5 + level / 2]))
+        if self.shares or (low == high and value in (0.0, 1.0)):
+            one = wilson(min(max(value, 0.0), 1.0) * self.units, self.units, level=level)
+            return one.low, one.high
+        return low, high
+
+    def of_quality(self, values: Array) -> dict[str, float | None]:
+        """A quality with its interval."""
+        low, high = self.bounds(values, self.wanted.level)
+        value = float(values[0])
+        return {"value": value, "low": min(low, value), "high": max(high, value)}
+
+    def estimate(
+        self, values: Array, scale: float = 1.0, wide: float = 1.0, bound: float | None = None
+    ) -> dict[str, float | None]:
+        """Row 0 with the percentile interval of the others, `wide` times as wide; `None` where it is not known.
+
+        Where no draw differs: value +- bound * (1 - ((1-level)/2)^(1/n)), as in `stats.paired_difference`.
+        """
         tail = 0.5 - self.wanted.level / 2
         value, drawn = float(values[0]), values[1:]
         if np.isnan(value) or np.isnan(drawn).mean() > 0.05:
             known = None if np.isnan(value) else scale * value
             return {"value": known, "low": None, "high": None}
         low, high = (float(one) for one in np.nanquantile(drawn, [tail, 1 - tail]))
-        low, high = (value + wide * (bound - value) for bound in (low, high))
+        low, high = (value + wide * (edge - value) for edge in (low, high))
+        if bound is not None and high - low <= 1e-12:
+            half = bound * (1 - tail ** (1 / self.units))
+            low, high = value - half, value + half
         return {"value": scale * value, "low": scale * min(low, value), "high": scale * max(high, value)}
 
     def quality(self, at: int) -> Array:
@@ -62,11 +88,11 @@ class Drawn:
             told.append(
                 {
                     "option": option,
-                    "quality": self.estimate(self.quality(at)),
+                    "quality": self.of_quality(self.quality(at)),
                     "usd_per_1k": self.estimate(self.single[:, at, 2] / self.documents, 1000),
                     "latency_p95_s": _p95(own),
                     "failed": int(self.found.failed[at].sum()),
-                    "meets_floor": self.meets(self.quality(at)),
+                    "meets_floor": self.meets(self.quality(at), same=at == self.best),
                     "best": at == self.best,
                 }
             )
@@ -108,15 +134,24 @@ class Drawn:
         """The cheapest priced option that surely reaches the floor; without a floor, the best one."""
         if self.wanted.floor is None:
             return self.best if self.best in self.priced else None
-        good = [at for at in self.priced if self.meets(self.quality(at)) == "meets"]
+        good = [at for at in self.priced if self.meets(self.quality(at), same=True) == "meets"]
         return min(good, key=lambda at: float(self.single[0, at, 2]), default=None)
 
-    def meets(self, quality: Array) -> str:
-        """Does the quality reach the floor (without one: come within the margin of the best single option), at P >= .95?"""
-        floor, drawn = self.wanted.floor, quality[1:]
-        if floor is None:
-            drawn, floor = drawn - self.quality(self.best)[1:], -self.wanted.margin
-        low, high = np.nanquantile(drawn, [0.05, 0.95])
+    def meets(self, quality: Array, *, same: bool) -> str:
+        """Does the quality reach the floor (without one: come within the margin of the best single option), at P >= .95?
+
+        `same`: it is one option's own, so that equal draws are no luck.
+        """
+        floor = self.wanted.floor
+        if floor is not None:
+            low, high = self.bounds(quality, 0.9)
+        else:
+            floor = -self.wanted.margin
+            drawn = quality[1:] - self.quality(self.best)[1:]
+            low, high = (float(one) for one in np.nanquantile(drawn, [0.05, 0.95]))
+            if not same and high - low <= 1e-12:
+                half = 1 - 0.05 ** (1 / self.units)
+                low, high = low - half, high + half
         return "meets" if low >= floor else "fails" if high < floor else "inconclusive"
 
 
@@ -180,22 +215,24 @@ def rows_of(
     for at, (pair, way) in enumerate(made):
         against = "hull" if "hull" in gains[at] else "mix"
         strong = way.strong[0][rows]
+        alone = bool(way.strong[:, rows].all() or not way.strong[:, rows].any())
         row: dict[str, Any] = {
             "option": name_of(found, pair, way),
             "kind": way.kind,
             "way": way.name,
             "cheap": found.options[pair.cheap],
             "strong": found.options[pair.strong],
-            "quality": drawn.estimate(gains[at]["quality"]),
+            "quality": drawn.of_quality(gains[at]["quality"]),
             "usd_per_1k": drawn.estimate(drawn.hybrid[:, at, 2] / drawn.documents, 1000),
             "latency_p95_s": _p95(latency_of(found, pair, strong)),
             "share_strong": float(way.share[rows].mean()),
-            "meets_floor": drawn.meets(gains[at]["quality"]),
+            "meets_floor": drawn.meets(gains[at]["quality"], same=alone),
             "against": against,
         }
-        own = wide if way.kind in FITTED else 1.0
-        row |= {f"gain_{name}": drawn.estimate(gains[at][name], wide=own) for name in ("best", "mix")}
-        row["gain_hull"] = drawn.estimate(gains[at]["hull"], wide=own) if "hull" in gains[at] else None
+        own, bound = wide if way.kind in FITTED else 1.0, None if alone else 1.0
+        row |= {f"gain_{name}": drawn.estimate(gains[at][name], wide=own, bound=bound) for name in ("best", "mix")}
+        hull = gains[at].get("hull")
+        row["gain_hull"] = None if hull is None else drawn.estimate(hull, wide=own, bound=bound)
         saved = drawn.savings(at)
         row |= {
             f"saved_usd_per_month_{name}": drawn.estimate(saved[name], wide=own) if name in saved else None
@@ -235,6 +272,8 @@ def _verdict(row: dict[str, Any], n: int, tests: int) -> str:
     if row["p"] is None:
         return {"oracle": "upper bound", "random_mix": "reference"}.get(row["kind"], "")
     gain = row[f"gain_{row['against']}"]
+    if row["share_strong"] in (0.0, 1.0):
+        return f"routes nothing: {row['strong' if row['share_strong'] else 'cheap']} answers all"
     if n < ENOUGH:
         return f"cannot be told from zero: {n} documents, under {ENOUGH}"
     if gain["low"] is None or gain["low"] <= 0 <= gain["high"]:

@@ -353,11 +353,17 @@ def _write(settings: RouteSettings, report: dict[str, Any], routed: "Routed") ->
     """`route.csv`, `.json`, `route_table.csv` (for `frontier table=`), and `route.png` where matplotlib is there."""
     if not settings.out:
         return
+    from evals.analysis.candidates import FITTED
     from evals.analysis.replay import as_table
+    from evals.analysis.routing import DETAILED, PREROUTER
     from evals.report import routing
 
     folder = Path(settings.out)
-    as_table(routed).to_csv(folder / "route_table.csv", index=False)
+    many = len({(pair.cheap, pair.strong) for pair, _ in routed.candidates}) > DETAILED
+    table = as_table(routed, ways=(FITTED, PREROUTER)) if many else as_table(routed)
+    for name in ("option", "model", "sample_id"):  # a cell that a spreadsheet would run is text
+        table[name] = [f"'{cell}" if cell.startswith(files.DANGEROUS) else cell for cell in table[name]]
+    table.to_csv(folder / "route_table.csv", index=False, float_format="%.12g")
     try:
         from evals.report.routing_plots import draw
     except ImportError:

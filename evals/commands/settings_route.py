@@ -31,7 +31,9 @@ class RouteSettings:
     quality: Annotated[str | Names | None, "of runs: f1, f1_strict, exact, ...; of a table: its column"] = None
     cheap: Annotated[str | None, "option that is asked first; null: every pair"] = None
     strong: Annotated[str | None, "option that is asked where the cheap one is not trusted; null: every pair"] = None
-    floor: Annotated[float | None, "quality to reach at least cost; null: the largest gain over a random mix"] = None
+    floor: Annotated[
+        float | None, "quality to reach, by its lower bound, at least cost; null: the largest gain over a mix"
+    ] = None
     margin: Annotated[float, "without a floor: how far below the best option is as good"] = 0.02
     share: Annotated[float, "of the random mix that is told and saved"] = 0.5
     tags: Annotated[

@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ KINDS = get_args(PolicyKind)
 NEEDED = {"random_mix": ("strong", "share"), "rule": ("strong", "rule"), "privacy_route": ("strong",)} | dict.fromkeys(
     ("cascade", "preroute"), ("strong", "signal", "threshold")
 )
+_NUMBERS = re.compile(r"\[\s+((?:-?\d[\d.e+-]*,?\s+)+)\]")
+"""A list of numbers over several lines; a string holds no line break."""
 CHECKED = {"task": "task", "task_version": "version", "schema": "schema", "prompt": "prompt"}
 """Key of `about` -> what a policy that is used elsewhere than it was fitted is told to differ in."""
 
@@ -62,7 +65,8 @@ def load_policy(path: str | Path) -> SavedPolicy:
 
 def save_policy(policy: Policy, path: str | Path) -> None:
     """Write a policy's file whole."""
-    write_whole(Path(path), json.dumps(encode(policy), indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(encode(policy), indent=1, ensure_ascii=False)
+    write_whole(Path(path), _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def encode(policy: Policy) -> dict[str, Any]:
@@ -112,10 +116,15 @@ def misfit(
         fitted = policy.about.get(key)
         if fitted is not None and here[key] is not None and str(fitted) != str(here[key]):
             return (
-                f"the policy was fitted on another {word} ({fitted}, here {here[key]}); "
+                f"the policy was fitted on another {word} ({_shown(fitted)}, here {here[key]}); "
                 f"fit one here: python -m evals route task={task} save=FILE"
             )
     return None
+
+
+def _shown(value: Any) -> str:
+    """What a file says, fit for a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value)[:80])
 
 
 def _signal(signal: Any, where: str) -> None:

@@ -93,7 +93,8 @@ def _line(row: Row, report: Mapping[str, Any]) -> list[str]:
 
 def _word(row: Row) -> str:
     """The verdict in a word; what `unclear` means stands below the table."""
-    return "unclear" if row["verdict"].startswith("cannot be told") else row["verdict"]
+    first, _, _ = row["verdict"].partition(":")
+    return "unclear" if first.startswith("cannot be told") else str(first)
 
 
 def _reference(report: Mapping[str, Any]) -> str:
@@ -159,7 +160,8 @@ def _saved(row: Row, report: Mapping[str, Any]) -> list[str]:
     said = []
     volume = f"at {report['volume_per_day']:,.0f} documents a day"
     mix = "the cheapest random mix " + ("that reaches the floor" if report["floor"] is not None else "as good")
-    for key, rival in (("single", "the best single option"), ("mix", mix)):
+    single = "the cheapest single option that surely reaches the floor"
+    for key, rival in (("single", single if report["floor"] is not None else "the best single option"), ("mix", mix)):
         found = row[f"saved_usd_per_month_{key}"]
         if found is None or found["value"] is None:
             continue

@@ -9,6 +9,7 @@ from made_documents import made
 from evals.analysis import candidates as ways
 from evals.analysis.crossfit import (
     Plan,
+    aimed,
     binned,
     chosen_cuts,
     cross_fitted,
@@ -159,3 +160,11 @@ def test_a_plan_of_dev_counts_no_document_that_fits() -> None:
     fits = np.array([True] * 30 + [False] * 20)
     plan = held_out(fits, "fitted on dev")
     assert isinstance(plan, Plan) and (plan.train(0, 0) == fits).all() and (plan.folds[0][~fits] == 0).all()
+
+
+def test_what_to_aim_at_lies_above_the_floor_by_the_quality_s_standard_error() -> None:
+    found = made(400, cheap=0.6, strong=0.9, seed=3)
+    rows = np.ones(400, bool)
+    errors = [np.sqrt(q * (1 - q) / 399) for q in found.hits.mean(axis=1)]
+    assert aimed(found, 0, 1, rows, 0.7) == pytest.approx(0.7 + 1.645 * np.mean(errors))
+    assert aimed(found, 0, 1, rows, None) is None

@@ -19,6 +19,8 @@ from evals.policy import signals
 from evals.policy.saved import save_policy
 
 N = 120
+FEWER = 100
+"""With real weights."""
 NAMES = ["Ax", "Acme Ltd", "Borealis Freight GmbH", "Cobalt Holdings plc", "Eastgate & Sons Shipping Company Limited"]
 
 
@@ -34,8 +36,8 @@ def documents() -> list[dict[str, Any]]:
     return rows
 
 
-def write(project: Path) -> dict[str, str]:
-    rows = documents()
+def write(project: Path, n: int = N) -> dict[str, str]:
+    rows = documents()[:n]
     (project / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {str(row["id"]): json.dumps(row["target"]) for row in rows}
 
@@ -69,8 +71,8 @@ def replayed(policy: Policy, project: Path, **more: Any) -> tuple[dict[str, Any]
 def agree(project: Path, done: Any, chosen: dict[str, dict[str, str]], alone: dict[str, Path]) -> None:
     """For every document: who was asked, and the answer."""
     live, stored = store.answered(done.folder), {side: store.answered(path) for side, path in alone.items()}
-    assert len(live) == N and set(chosen) == {name for name, _ in live}
-    share = sum(one["side"] == "strong" for one in chosen.values()) / N
+    assert len(live) >= FEWER and set(chosen) == {name for name, _ in live}
+    share = sum(one["side"] == "strong" for one in chosen.values()) / len(live)
     assert 0.1 < share < 0.9 and done.summary["hybrid"]["sent_to_strong"]["value"] == pytest.approx(share)
     for key, record in live.items():
         told = chosen[key[0]]
@@ -86,7 +88,7 @@ def test_two_apis_agree_to_the_last_document_and_dollar(
     hybrid: Any,  # noqa: F811
 ) -> None:
     replies = write(project)
-    hybrid.reset(replies=replies, latency_ms=60, jitter=0.5)
+    hybrid.reset(replies=replies, latency_ms=120, jitter=0.5)
     dear = {"model.price.output_usd_per_mtok": 80.0}
     alone = {
         "cheap": evals.run(task="mine", model="remote").folder,
@@ -107,7 +109,8 @@ def test_two_apis_agree_to_the_last_document_and_dollar(
     assert done.summary["cost"]["usd_per_1k"] == pytest.approx(row["usd_per_1k"]["value"], abs=1e-9)
     assert done.summary["quality"]["f1"]["value"] == pytest.approx(row["quality"]["value"], abs=1e-12)
     low, high = row["latency_p95_s"]["low"], row["latency_p95_s"]["high"]
-    assert low <= done.summary["latency"]["p95_s"] <= high
+    own_low, own_high = done.summary["latency"]["p95_interval_s"]
+    assert own_low <= high and low <= own_high, "the intervals meet: another run draws other latencies"
     middle = np.median([float(one["latency_s"]) for one in rows.values()])
     assert done.summary["latency"]["p50_s"] == pytest.approx(middle, rel=0.25)
 
@@ -122,14 +125,14 @@ def test_two_local_models_agree_to_the_last_document(project: Path, monkeypatch:
     for model in ("smollm2_135m", "gemma270m"):
         if locate(catalog.option("model", model)) is None:
             pytest.skip(f"the weights of {model} are not here")
-    write(project)
-    asked: dict[str, Any] = {"task": "mine", "max_tokens": 40, "machine": "this"}
+    write(project, FEWER)
+    asked: dict[str, Any] = {"task": "mine", "max_tokens": 20, "machine": "this"}
     price = {"machine.usd_per_hour": 0.5}
     alone = {
         "cheap": evals.run(model="smollm2_135m", overrides=price, **asked).folder,
         "strong": evals.run(model="gemma270m", overrides=price, **asked).folder,
     }
-    cheap, strong = (f"{name}+max_tokens=40" for name in ("smollm2_135m", "gemma270m"))
+    cheap, strong = (f"{name}+max_tokens=20" for name in ("smollm2_135m", "gemma270m"))
     policy = cut_at_the_middle(alone["cheap"], cheap, strong, "mean_logprob")
     row, chosen, rows = replayed(policy, project)
     sides = {"model.cheap": "smollm2_135m", "model.strong": "gemma270m"}

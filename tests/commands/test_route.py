@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import real_data
 from compared import model, run
@@ -196,7 +197,9 @@ def test_a_table_with_a_confidence_of_its_own(
     assert by["P(error)"]["verdict"] == "gains" and by["P(error)"]["against"] == "hull"
     assert by["pre-router"]["verdict"].startswith("cannot be told from zero")
     assert by["P(error)"]["saved_usd_per_month_single"]["low"] > 0
-    assert "'=x0" not in (tmp_path / "told" / "route.csv").read_text()
+    table = pd.read_csv(tmp_path / "told" / "route_table.csv")
+    assert {"small", "large", "hybrid(small->large, P(error))"} <= set(table["option"])
+    assert "'=x0" in set(table["sample_id"]) and "=x0" not in set(table["sample_id"])
     assert "saves $" in capsys.readouterr().out
 
 

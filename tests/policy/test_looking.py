@@ -159,3 +159,12 @@ def test_agreement_of_two_answers(a: Any, b: Any, expected: float) -> None:
     texts = [one if isinstance(one, str) else json.dumps(one) for one in (a, b)]
     assert agreement(*texts, SCHEMA) == pytest.approx(expected)
     assert agreement(*reversed(texts), SCHEMA) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("piece", ["a", "1", "a1", "aaaa1", "~", "a ", "é1b_"])
+def test_features_of_a_huge_document_take_linear_time(piece: str) -> None:
+    import time
+
+    start = time.process_time()
+    features(request(piece * (400_000 // len(piece))))
+    assert time.process_time() - start < 2

@@ -37,6 +37,8 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     save_policy(policy, tmp_path / "é policy.json")
     assert load_policy(tmp_path / "é policy.json").policy == policy
     assert encode(policy) == GOOD
+    text = (tmp_path / "é policy.json").read_text(encoding="utf-8")
+    assert '"coef": [-1.0, 0.5]' in text and '"x": [0.0, 1.0]' in text and len(text.splitlines()) < 45
     assert evals.load_policy is load_policy
 
 
@@ -91,6 +93,17 @@ def test_any_value_anywhere_is_a_policy_or_one_clear_error(name: str, value: Any
     assert evals.policy.choose(policy, asked) in ("cheap", "strong", None)
 
 
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=9), st.text(max_size=30))
+def test_numbers_on_one_line_are_the_same_numbers(numbers: list[float], word: str) -> None:
+    import tempfile
+
+    about = {"numbers": numbers, "word": [word, "[\n 1.0,\n 2.0\n]"], "empty": []}
+    policy = Policy(kind="single", cheap="a", about=about)
+    with tempfile.TemporaryDirectory() as folder:
+        save_policy(policy, Path(folder) / "p.json")
+        assert load_policy(Path(folder) / "p.json").policy == policy
+
+
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match="should hold an object"):
@@ -111,6 +124,7 @@ def test_a_policy_of_another_task_schema_or_prompt_does_not_fit() -> None:
     ):
         assert word in (misfit(policy, **{**same, key: "other"}) or "")
     assert misfit(Policy(kind="single", cheap="a"), **same) is None
+    assert "\x1b" not in (misfit(decode({**GOOD, "about": {"task": "\x1b[31mred"}}, "x"), **same) or "\x1b")
 
 
 def test_a_service_chooses_with_features_and_signals_alone() -> None:
