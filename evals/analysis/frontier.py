@@ -106,7 +106,7 @@ def _of_documents(
         scale, estimates[name] = wanted.scales.get(name, 1.0), []
         for at in range(len(table)):
             own = draws[name][:, at] if draws else None
-            one = interval_of(axis, at, units.groups, level=wanted.level, drawn=own)
+            one = interval_of(axis, at, units.groups, level=wanted.level, drawn=own, share=name == "quality")
             estimates[name].append(Estimate(one.value * scale, one.low * scale, one.high * scale, one.n))
         if name != "latency":
             _silence(table, name, axis.values, estimates[name])
@@ -169,7 +169,7 @@ def _of_options(
 def _share(value: float, n: float, level: float) -> Estimate:
     if np.isnan(value) or np.isnan(n) or n < 1:
         return Estimate(value, np.nan, np.nan, 0)
-    return wilson(value * n, int(n), level=level)
+    return wilson(value * round(n), round(n), level=level)
 
 
 # Objectives and loads -----------------------------------------------------------------------------------------

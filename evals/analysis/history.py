@@ -1,7 +1,8 @@
 """A task's runs over time: each option's metrics with intervals, and which changes between two runs are real.
 
 A run is compared with the one before it of the same option, where dataset, prompt, schema and scorer are the same:
-paired over the documents both answered, micro F1 and document exact match, Holm over all steps of the history. Between
+paired over the documents both answered, micro F1 and document exact match, Holm over all steps of the history; and p95
+and an API's dollars (`SPENT`), Holm over theirs. Between
 runs that are not alike nothing is called a change of the model.
 """
 
@@ -12,13 +13,16 @@ from typing import Any
 from evals import store
 from evals.analysis.baseline import Side, find, read_side, reference_path, served
 from evals.analysis.changes import served_change
-from evals.analysis.compare import ALPHA, join, suited, tested, unlike
+from evals.analysis.compare import ALPHA, SMALL_N_FOR_P95, Pair, conditions, join, suited, tested, unlike
 from evals.analysis.summary import quality
 from evals.analysis.table import run_folders
 from evals.errors import DataError, StoreError
 from evals.stats import holm, mean_t, quantile
 
 TESTED = ("f1", "exact")
+SPENT = ("p95_s", "cost")
+"""Tested in a family of their own: p95 of `SMALL_N_FOR_P95` documents and more, under like conditions; dollars of APIs
+(those of one's own machine are its seconds again)."""
 
 
 def load(task: str, where: str | None = None, option: str | None = None) -> list[Side]:
@@ -49,9 +53,10 @@ def history(sides: Sequence[Side]) -> list[dict[str, Any]]:
         before = last.get(side.option)
         rows.append(_row(side) | (_step(before, side) if before else {"step": "first", "p": {}, "served": []}))
         last[side.option] = side
-    keys = [(row, name) for row in rows for name in row["p"]]
-    for (row, name), p in zip(keys, holm([row["p"][name] for row, name in keys]), strict=True):
-        row.setdefault("p_holm", {})[name] = p
+    for spent in (False, True):
+        keys = [(row, name) for row in rows for name in row["p"] if (name in SPENT) == spent]
+        for (row, name), p in zip(keys, holm([row["p"][name] for row, name in keys]), strict=True):
+            row.setdefault("p_holm", {})[name] = p
     for row in rows:
         row["changes"] = [_change(row, name) for name, p in row.get("p_holm", {}).items() if p < ALPHA]
     return sorted(rows, key=lambda row: (row["option"], row["started_at"] or ""))
@@ -96,13 +101,22 @@ def _step(before: Side, side: Side) -> dict[str, Any]:
         pair = join(before, side)
     except DataError:
         return {"step": "not comparable: no document in common", "p": {}, "served": called}
-    found = {name: one for name in suited(pair, TESTED) if not isinstance(one := tested(pair, name), str)}
+    names = [*suited(pair, TESTED), *_spent(before, side, pair)]
+    found = {name: one for name in names if not isinstance(one := tested(pair, name), str)}
+    told = {name: one.relative if name in SPENT else one.difference for name, one in found.items()}
     return {
         "step": f"{len(pair.a)} documents in common",
         "p": {name: one.p for name, one in found.items()},
-        "difference": {n: [t.difference.value, t.difference.low, t.difference.high] for n, t in found.items()},
+        "difference": {name: [one.value, one.low, one.high] for name, one in told.items()},
         "served": called,
     }
+
+
+def _spent(before: Side, side: Side, pair: Pair) -> list[str]:
+    """Which of `SPENT` can be compared between two runs."""
+    timed = (pair.a["latency_s"].notna() & pair.b["latency_s"].notna()).sum()
+    names = ["p95_s"] if timed >= SMALL_N_FOR_P95 and not conditions(before, side) else []
+    return [*names, *(["cost"] if "own" not in (before.about["location"], side.about["location"]) else [])]
 
 
 def mixed(row: Mapping[str, Any]) -> list[str]:
@@ -116,4 +130,6 @@ def mixed(row: Mapping[str, Any]) -> list[str]:
 
 def _change(row: Mapping[str, Any], name: str) -> str:
     value, low, high = row["difference"][name]
+    if name in SPENT:
+        return f"{name} {100 * value:+.1f} % [{100 * low:+.1f}, {100 * high:+.1f}], p {row['p_holm'][name]:.2g}"
     return f"{name} {value:+.3f} [{low:+.3f}, {high:+.3f}], p {row['p_holm'][name]:.2g}"

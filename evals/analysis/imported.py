@@ -24,6 +24,10 @@ MANY = 10
 """So many rows of every model, without a sample id, are documents and not options."""
 
 
+SCALE = 10
+"""Scores that end between 1 and this may be percentages of a hard test or marks of a judge: nobody can tell."""
+
+
 class TableWarning(UserWarning):
     """Something odd about an imported table, with what was made of it."""
 
@@ -38,7 +42,7 @@ def load_table(path: str | os.PathLike[str], *, columns: Columns = {}) -> pd.Dat
     A cost that is blank or 0 is `None` with a word in `cost_flag` (0 stays where `location` is `own`); percentages
     become fractions; a name that occurs twice is numbered; a failed row (`failed`: any error code or word, but for
     empty, 0, false, no, none) without a score counts as 0, and its latency of 0 was not measured. Each is told as a
-    `TableWarning`. Raises `DataError`.
+    `TableWarning`. Single costs of 0 among others, of rows that did not fail, are not known either. Raises `DataError`.
     """
     frame, notes = read_table(Path(path), columns)
     for note in notes:
@@ -55,13 +59,14 @@ def read_table(path: Path, columns: Columns = {}) -> tuple[pd.DataFrame, list[st
         raise DataError(f"columns.{strange} is not known{nearest(strange, KNOWN)}")
     frame = _renamed(path, raw, columns)
     notes: list[str] = []
+    signed = frame["score"].astype(str).str.contains("%", regex=False) if "score" in frame else None
     for name in NUMBERS:
         if name in frame:
             frame[name] = _numbers(path, frame[name], str(columns.get(name, name)))
     frame["failed"] = _failed(frame["failed"]) if "failed" in frame else False
     frame = _named(path, frame, notes)
     _unanswered(frame, notes)
-    _fractions(frame, notes)
+    _fractions(path, frame, signed, notes)
     _counts(frame, notes)
     _costs(frame, notes)
     if "latency_s" in frame and (none := frame["latency_s"] == 0).any():
@@ -78,7 +83,13 @@ def _read(path: Path) -> pd.DataFrame:
             case ".jsonl" | ".ndjson":
                 return pd.DataFrame(_lines(path))
             case ".json":
-                return pd.DataFrame(json.loads(path.read_text(encoding="utf-8-sig")))
+                rows = json.loads(path.read_text(encoding="utf-8-sig"))
+                inner = list(rows.values()) if isinstance(rows, dict) else rows if isinstance(rows, list) else [rows]
+                if not all(
+                    isinstance(one, dict) or (isinstance(rows, dict) and isinstance(one, list)) for one in inner
+                ):
+                    raise DataError(f"{path} should hold a list of objects, one a row")
+                return pd.DataFrame(rows)
             case ".csv" | ".tsv" | ".txt":
                 with path.open(encoding="utf-8-sig") as file:
                     head = file.readline()
@@ -152,7 +163,7 @@ def _numbers(path: Path, column: "pd.Series[Any]", theirs: str) -> "pd.Series[An
     bad |= np.isinf(found)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise DataError(f"{path}: {theirs} of row {row + 1} is {column.iloc[row]!r}, no finite number")
+        raise DataError(f"{path}: {theirs} of row {row + 1} is {str(column.iloc[row])!r}, no finite number")
     if theirs and (found < 0).any() and column.name in ("cost_usd", "latency_s", "n", "successes"):
         row = int(np.flatnonzero(found < 0)[0])
         raise DataError(f"{path}: {theirs} of row {row + 1} is {found.iloc[row]:g}, below 0")
@@ -206,29 +217,61 @@ def _named(path: Path, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
             f"{path}: every model has {MANY} rows or more, which looks like documents; name columns.sample_id"
         )
     if (twice := sizes[sizes > 1]).size:
-        number = frame.groupby("option").cumcount() + 1
-        frame["option"] = frame["option"].where(number == 1, frame["option"] + " (" + number.astype(str) + ")")
+        frame["option"] = _numbered(list(frame["option"]))
         told = ", ".join(f"{name!r} {count} times" for name, count in sorted(twice.items()))
         notes.append(f"names that occur more than once are kept and numbered: {told}")
     return frame
 
 
-def _fractions(frame: pd.DataFrame, notes: list[str]) -> None:
-    """Percentages as fractions. A column is in percent where it goes beyond 1 and not beyond 100."""
+def _numbered(names: list[str]) -> list[str]:
+    """The second `a` is `a (2)`, or the next number that no other row bears."""
+    taken, seen, found = set(names), set[str](), []
+    for name in names:
+        own, number = name, 2
+        while own in seen or (own != name and own in taken):
+            own, number = f"{name} ({number})", number + 1
+        seen.add(own)
+        found.append(own)
+    return found
+
+
+def _fractions(path: Path, frame: pd.DataFrame, signed: "pd.Series[bool] | None", notes: list[str]) -> None:
+    """Percentages as fractions. A column is in percent where it goes beyond `SCALE` and not beyond 100, or a cell has
+    a percent sign (`signed`); one that ends between 1 and `SCALE` may be of a scale such as 1 to 5, and is left as it is.
+    """
     if "score" not in frame or not frame["score"].notna().any():
         return
     score = frame["score"]
     missing = int(score.isna().sum())
     if missing:
         notes.append(f"{missing} rows have no score")
-    if not 1 < score.max() <= 100 or score.min() < 0:
+    bare = pd.Series(True, index=frame.index) if signed is None else ~signed
+    if not (1 < score.max() <= 100 or (not bare.all() and score.max() <= 100)) or score.min() < 0:
         return
-    few = frame.loc[(score > 0) & (score < 1), "option"].drop_duplicates()
+    if bare.all() and score.max() <= SCALE:
+        notes.append(
+            f"scores reach {score.max():g}: neither fractions nor percentages beyond {SCALE}; left as they are"
+        )
+        return
+    few = frame.loc[(score > 0) & (score <= 1) & bare, "option"].drop_duplicates()
+    if "sample_id" in frame:
+        _one_scale(path, frame[bare])
     frame["score"] = score / 100
     notes.append(f"scores reach {score.max():g}: read as percentages")
     if len(few) and "sample_id" not in frame:
         named = ", ".join(map(repr, few[:3]))
         notes.append(f"{len(few)} of them lie between 0 and 1 ({named}): fractions among percentages? read as percent")
+
+
+def _one_scale(path: Path, frame: pd.DataFrame) -> None:
+    """Refuses a table of documents in which one option's scores are percentages and another's fractions."""
+    most = frame.groupby("option")["score"].max()
+    small, large = most[(most > 0) & (most <= 1)], most[most > SCALE]
+    if len(small) and len(large):
+        raise DataError(
+            f"{path}: scores of {small.index[0]!r} lie between 0 and 1, those of {large.index[0]!r} reach "
+            f"{large.iloc[0]:g}: fractions against percentages; give both in one scale"
+        )
 
 
 def _counts(frame: pd.DataFrame, notes: list[str]) -> None:
@@ -254,7 +297,13 @@ def _costs(frame: pd.DataFrame, notes: list[str]) -> None:
     frame.loc[blank, "cost_flag"] = "cost is missing"
     frame.loc[all_zero & ~own, "cost_flag"] = "cost of 0 is taken as not recorded"
     frame.loc[all_zero & ~own, "cost_usd"] = np.nan
-    for word, found in (("a cost of 0", all_zero & ~own), ("no cost", blank)):
+    some_zero = (frame["cost_usd"] == 0) & ~all_zero & ~own & ~frame["failed"]
+    for name, rows in frame[some_zero].groupby("option"):
+        told = f"cost of 0 for {len(rows)} of {(frame['option'] == name).sum()} rows is taken as not recorded"
+        frame.loc[rows.index, "cost_flag"] = told
+    frame.loc[some_zero, "cost_usd"] = np.nan
+    zeros = (("a cost of 0", all_zero & ~own), ("a cost of 0 for some rows", some_zero))
+    for word, found in (*zeros, ("no cost", blank)):
         if names := list(frame.loc[found, "option"].drop_duplicates()):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             notes.append(

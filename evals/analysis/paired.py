@@ -31,6 +31,8 @@ from evals.stats.draws import resampled, totals
 
 LEVEL = 0.95
 SAME_ANSWERS = "no document differs"
+ENOUGH_BEYOND = 10
+"""So many documents beyond a quantile make its draws' law near enough to the normal one: 200 documents for p95."""
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
@@ -133,6 +135,8 @@ def ratio(
         baseline=before, own=own, difference=_interval(after - before, drawn - sums[:, 0] / sums[:, 1], units)
     )
     found = replace(found, own=replace(own, n=n), difference=replace(found.difference, n=n))
+    if found.difference.low == found.difference.high:  # all differ alike: another kind of document may be there
+        found = replace(found, difference=_beside(found.difference, units))
     if bool((num_a == num_b).all() and (den_a == den_b).all()):
         return replace(found, difference=unchanged(n), p=1.0, sd=0.0, note=SAME_ANSWERS)
     p, sd = _t(paired_difference(_linear(num_a, den_a), _linear(num_b, den_b), groups=groups), n, groups)
@@ -177,7 +181,9 @@ def percentile_draws(
 def percentile(a: Array, b: Array, q: float, groups: Array | None = None, *, drawn: Array | None = None) -> Tested:
     """A quantile (latency): paired bootstrap of documents, difference and share; p from the draws' signs.
 
-    p = 2 min(P(d <= 0), P(d >= 0)), each with one draw added (Davison and Hinkley 1997, section 4.2.5).
+    p = 2 min(P(d <= 0), P(d >= 0)), each with one draw added (Davison and Hinkley 1997, section 4.2.5). Where no draw
+    lies beyond 0 and `ENOUGH_BEYOND` documents lie beyond the quantile, the normal tail of value / (the draws' spread),
+    so that Holm's step over many tests is not stopped by the number of draws. Never below the sign test's least p.
     """
     found = Tested(baseline=float(np.quantile(a, q)), own=quantile(b, q), difference=NOTHING)
     value = found.own.value - found.baseline
@@ -190,7 +196,11 @@ def percentile(a: Array, b: Array, q: float, groups: Array | None = None, *, dra
     gaps, shares = right - left, right / np.where(left > 0, left, np.nan) - 1
     tail = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     low, high = np.quantile(gaps, tail)
-    p = min(1.0, 2 * (1 + min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))) / (draws + 1))
+    beyond, spread = min(int((gaps <= 0).sum()), int((gaps >= 0).sum())), float(gaps.std(ddof=1))
+    p = 2 * (1 + beyond) / (draws + 1)
+    if not beyond and len(a) * min(q, 1 - q) >= ENOUGH_BEYOND:
+        p = min(p, 2 * float(special.ndtr(-abs(value) / spread))) if spread > 0 else 0.0
+    p = min(1.0, max(p, _least_p(len(a) if groups is None else len(np.unique(groups)))))
     relative = NOTHING
     if found.baseline > 0 and not np.isnan(shares).any():
         bounds = np.quantile(shares, tail)
@@ -200,7 +210,7 @@ def percentile(a: Array, b: Array, q: float, groups: Array | None = None, *, dra
         difference=Estimate(value, float(low), float(high), len(a)),
         relative=relative,
         p=p,
-        sd=float(gaps.std(ddof=1)) * math.sqrt(len(a)),
+        sd=spread * math.sqrt(len(a)),
         test="paired bootstrap",
     )
 
@@ -209,6 +219,12 @@ def unchanged(n: int, scale: float = 1.0, *, level: float = LEVEL) -> Estimate:
     """No document differs: 0, within what so many documents leave possible."""
     bound = scale * (1 - ((1 - level) / 2) ** (1 / n)) if n else math.nan
     return Estimate(0.0, -bound, bound, n)
+
+
+def _beside(found: Estimate, n: int) -> Estimate:
+    """An interval for a difference of two shares that every one of n documents shows alike."""
+    bound = unchanged(n).high
+    return replace(found, low=max(-1.0, found.value - bound), high=min(1.0, found.value + bound))
 
 
 def unchanged_needed(margin: float, *, level: float = LEVEL) -> int:
@@ -221,13 +237,18 @@ def _sums(numerator: Array, denominator: Array, groups: Array | None) -> tuple[A
     return sums[:, 0], sums[:, 1]
 
 
+def _least_p(n: int) -> float:
+    """Two-sided sign test where all n documents (or groups) differ the same way: no test can say more of so few."""
+    return min(1.0, 2 * 0.5**n)
+
+
 def _t(difference: Estimate, n: int, groups: Array | None) -> tuple[float, float]:
     """p and spread behind a t interval; NaN where there is none."""
     clusters = n if groups is None else len(np.unique(groups))
     if clusters < 2 or math.isnan(difference.low):
         return math.nan, math.nan
     error = (difference.high - difference.low) / 2 / float(distributions.t.ppf(0.5 + LEVEL / 2, clusters - 1))
-    if error == 0:
-        return 0.0 if difference.value else 1.0, 0.0
+    if error == 0:  # all differ alike: no more can be said than by their signs
+        return _least_p(clusters) if difference.value else 1.0, 0.0
     p = 2 * float(distributions.t.sf(abs(difference.value) / error, clusters - 1))
     return min(1.0, p), error * math.sqrt(n)

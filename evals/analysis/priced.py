@@ -1,5 +1,6 @@
 """Dated prices joined to a table: an old run is priced anew in one call, and no cost is invented."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,9 +86,19 @@ def _tiers(name: str, given: Any) -> dict[str, Price]:
     tiered = isinstance(given, Mapping) and bool(given) and all(isinstance(v, Price | Mapping) for v in given.values())
     found = {tier: _price(name, one) for tier, one in given.items()} if tiered else {"default": _price(name, given)}
     for price in found.values():
+        for rate in RATES:
+            if not _is_rate(value := getattr(price, rate)):
+                raise ConfigError(f"the price of {name}: {rate} is {value!r}, no finite number of dollars")
         if not ((price.input_usd_per_mtok or 0) > 0 and (price.output_usd_per_mtok or 0) > 0):
             raise ConfigError(f"the price of {name}: a remote model has a price of input and of output above 0")
     return found
+
+
+def _is_rate(value: Any) -> bool:
+    """Not known, or a finite number of at least 0."""
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _by_usage(part: pd.DataFrame, name: str, given: Any) -> pd.DataFrame:
@@ -114,9 +125,9 @@ def _usage(read_in: float, cache_read: float, cache_write: float, output: float)
 
 
 def _by_machine(part: pd.DataFrame, given: Any) -> pd.DataFrame:
-    price = given if isinstance(given, Price) else Price(name="machine", usd_per_hour=float(given))
-    if price.usd_per_hour is None or price.usd_per_hour < 0:
-        raise ConfigError(f"a machine's price is dollars an hour, at least 0, not {price.usd_per_hour}")
+    price = given if isinstance(given, Price) else Price(name="machine", usd_per_hour=given)
+    if price.usd_per_hour is None or not _is_rate(price.usd_per_hour):
+        raise ConfigError(f"a machine's price is dollars an hour, at least 0, not {price.usd_per_hour!r}")
     part, runs = part.copy(), part["run"] if "run" in part else pd.Series("", index=part.index)
     for _, rows in part.groupby(runs, sort=False):
         if API_USD in rows and rows[API_USD].notna().any():  # a hybrid's machine stands beside its API

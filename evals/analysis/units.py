@@ -125,12 +125,18 @@ def axis_of(units: Units, name: str, statistic: str) -> Axis | None:
 
 
 def interval_of(
-    axis: Axis, at: int, groups: NDArray[np.int64] | None, *, level: float, drawn: Array | None = None
+    axis: Axis,
+    at: int,
+    groups: NDArray[np.int64] | None,
+    *,
+    level: float,
+    drawn: Array | None = None,
+    share: bool = True,
 ) -> Estimate:
     """One option's figure with the interval that suits it (quantiles are linear between order statistics, Hyndman and
     Fan's type 7, as numpy's and the llmperf summaries'): Wilson for right/wrong, bootstrap for ratios (of the draws
     that are there already), order statistics for quantiles, for means BCa up to 500 documents, t above, clustered t
-    with groups."""
+    with groups. `share=False`: values that are all 0 or 1 are amounts (dollars) and not right or wrong."""
     values = axis.values[at]
     if axis.q is not None:
         return quantile(values, axis.q, level=level)
@@ -143,6 +149,6 @@ def interval_of(
         return ratio_bootstrap(table[:, 0], table[:, 1], level=level)
     if groups is not None:
         return clustered_mean(values, groups, level=level)
-    if np.isin(values, (0.0, 1.0)).all():
+    if share and np.isin(values, (0.0, 1.0)).all():
         return wilson(float(values.sum()), len(values), level=level)
     return bca_mean(values, level=level) if 10 <= len(values) <= 500 else mean_t(values, level=level)

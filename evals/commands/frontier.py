@@ -18,7 +18,7 @@ from evals.catalog import nearest
 from evals.commands import repricing
 from evals.commands.settings_frontier import FrontierSettings
 from evals.core import stable_hash
-from evals.errors import ConfigError, StoreError
+from evals.errors import ConfigError, DataError, StoreError
 from evals.report import files, pareto
 
 RATIOS = {"f1": "", "f1_strict": "strict_"}
@@ -98,7 +98,10 @@ def _of_table(settings: FrontierSettings) -> Frontier:
     frame = sliced(frame, settings.slice)
     given = {axis: getattr(settings, axis) for axis in AXIS_COLUMNS if getattr(settings, axis) is not None}
     names = {axis: one if isinstance(one, str) else f"{axis} ({', '.join(one)})" for axis, one in given.items()}
-    report = analysis.frontier(frame, _wanted(settings, names, {}), notes)
+    try:
+        report = analysis.frontier(frame, _wanted(settings, names, {}), notes)
+    except DataError as error:  # what was read as unknown is why
+        raise DataError("; ".join([str(error), *notes])) from None
     return Frontier(report={"title": Path(str(settings.table)).name, **report, "left_out": []})
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals.report.comparison import COLUMNS, cells, diff_lines, gate_cells, heading, name_of, rows_of, sources
+from evals.report.comparison import COLUMNS, cells, clean, diff_lines, gate_cells, heading, name_of, rows_of, sources
 
 SIGNS = {"regressed": "🔴", "improved": "🟢", "equivalent": "🟢", "inconclusive": "🟡"}
 MOST = 60_000
@@ -81,7 +81,7 @@ def _folded(title: str, body: str) -> list[str]:
 
 def escaped(text: str) -> str:
     """No text of a document makes a table cell, a tag, a mention or a link."""
-    plain = " ".join(str(text).split())
+    plain = clean(" ".join(str(text).split()))
     for sign in "\\`*_[]|#":
         plain = plain.replace(sign, f"\\{sign}")
     return plain.replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\u200b")

@@ -18,6 +18,8 @@ FAR = (16, 30, 55, 90, 130, 180)
 NEAR = (14, 26)
 LED = 20
 """Pixels from which on a thin line leads from the mark to its name."""
+TRIED = 150
+"""So many dominated options at most are given a try: beyond there is no room, and each try costs time."""
 Tries = Sequence[tuple[int, tuple[int, int]]]
 
 
@@ -27,11 +29,14 @@ def write(figure: Any, axes: Any, shown: Sequence[dict[str, Any]], drawn: tuple[
     spots = [axes.transData.transform((point[drawn[0]], point[drawn[1]])) for point in shown]
     marks = [Bbox.from_bounds(x - 9, y - 9, 18, 18) for x, y in spots]
     steps, hull, names = list(_steps(axes)), list(_hull(axes)), list[Any]()
-    for at in sorted(range(len(shown)), key=lambda at: not shown[at]["on_frontier"]):
+    first = sorted(range(len(shown)), key=lambda at: not shown[at]["on_frontier"])
+    for at in first[: sum(point["on_frontier"] for point in shown) + TRIED]:
         point, front = shown[at], shown[at]["on_frontier"]
         style = {"fontsize": 8.5 if front else 7.5, "color": "#1c1f24" if front else "#6b7480", "zorder": 5}
         where = (point[drawn[0]], point[drawn[1]])
-        label = axes.annotate(point["option"], where, xytext=(0, 0), textcoords="offset pixels", **style)
+        label = axes.annotate(
+            point["option"], where, xytext=(0, 0), textcoords="offset pixels", **style, parse_math=False
+        )
         label.set_in_layout(False)
         label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
         size = label.get_window_extent(renderer)
@@ -73,20 +78,21 @@ def _placed(
     *,
     nearest: bool,
 ) -> bool:
-    spot = spots[at]
+    spot, places = spots[at], np.array(spots)
+    edges = np.array([[b.x0, b.y0, b.x1, b.y1] for b in taken]).reshape(-1, 4)
     for radius, (right, up) in tries:
         reach = radius * (0.75 if right and up else 1.0)
         left = spot[0] + (reach if right > 0 else -reach - size.width if right < 0 else -size.width / 2)
         base = spot[1] + up * reach - size.height / 2
         box = Bbox.from_bounds(left - 2, base - 2, size.width + 4, size.height + 4)
         inside = box.x0 > room.x0 and box.x1 < room.x1 and box.y0 > room.y0 and box.y1 < room.y1
-        if not inside or any(box.overlaps(other) for other in taken):
+        if not inside or _covers(box, edges):
             continue
-        gaps = [_gap(box, other) for other in spots]
-        if nearest and gaps[at] > min(gaps):
+        gaps = _gaps(box, places)
+        if nearest and gaps[at] > gaps.min():
             continue
         label.set_position((left - spot[0], base - spot[1] + 2))
-        if gaps[at] > LED or gaps[at] > min(gaps):
+        if gaps[at] > LED or gaps[at] > gaps.min():
             end = (left + (0 if right > 0 else size.width if right < 0 else size.width / 2), base + size.height / 2)
             ends = label.axes.transData.inverted().transform([spot, end])
             label.axes.plot(*ends.T, color="#a5adb8", lw=0.8, zorder=1, scalex=False, scaley=False)
@@ -94,7 +100,14 @@ def _placed(
     return False
 
 
-def _gap(box: Any, spot: Any) -> float:
-    """Pixels between a name and a mark."""
-    aside = max(box.x0 - spot[0], 0, spot[0] - box.x1), max(box.y0 - spot[1], 0, spot[1] - box.y1)
-    return float(np.hypot(*aside))
+def _covers(box: Any, edges: Any) -> bool:
+    """Does a name lie over any of the boxes (left, bottom, right, top)?"""
+    left, bottom, right, top = edges.T
+    return bool(((box.x0 < right) & (box.x1 > left) & (box.y0 < top) & (box.y1 > bottom)).any())
+
+
+def _gaps(box: Any, spots: Any) -> Any:
+    """Pixels between a name and each mark."""
+    x, y = spots.T
+    across = np.maximum(np.maximum(box.x0 - x, x - box.x1), 0)
+    return np.hypot(across, np.maximum(np.maximum(box.y0 - y, y - box.y1), 0))

@@ -1,5 +1,6 @@
 """The frontier as a PNG: log cost, intervals, frontier and hull, names that do not collide. Needs matplotlib."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,12 @@ FRONT, HULL, OFF = "#0072b2", "#c2570c", "#8f98a3"
 
 def draw(report: dict[str, Any], path: Path) -> None:
     """Write the plot of `frontier.json`'s content: quality over cost, or over latency where there is no cost."""
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box; the page and the tables have it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        _draw(report, path)
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
     ways = {one["name"]: one["direction"] for one in report["objectives"]}
     labels = report["labels"]
     across, up = axes_of(ways)
@@ -37,8 +44,10 @@ def draw(report: dict[str, Any], path: Path) -> None:
             said = f"no option has both {labels[up]} and {labels[across]}"
             axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", color="#5f6773")
             axes.set(xticks=[], yticks=[])
-        axes.set_xlabel(f"{labels[across]} ({'log scale, ' if logged else ''}{_better(ways[across])})")
-        axes.set_ylabel(f"{labels.get(up, up)} ({_better(ways.get(up, 'max'))})")
+        axes.set_xlabel(
+            f"{labels[across]} ({'log scale, ' if logged else ''}{_better(ways[across])})", parse_math=False
+        )
+        axes.set_ylabel(f"{labels.get(up, up)} ({_better(ways.get(up, 'max'))})", parse_math=False)
         _title(axes, report, (across, up))
         axes.grid(color="#edf0f3", zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
@@ -78,8 +87,9 @@ def _title(axes: Any, report: dict[str, Any], drawn: tuple[str, str]) -> None:
         )
     if "MIXED LOAD" in " ".join(report["notes"]):
         lines.append("MIXED LOAD: latencies taken under unlike loads")
-    axes.set_title(str(report["title"]), loc="left", fontsize=11, pad=8 + 11.5 * len(lines))
-    axes.text(0, 1.012, "\n".join(lines), transform=axes.transAxes, fontsize=8, color="#5f6773", va="bottom")
+    axes.set_title(str(report["title"]), loc="left", fontsize=11, pad=8 + 11.5 * len(lines), parse_math=False)
+    style = {"fontsize": 8, "color": "#5f6773", "va": "bottom", "parse_math": False}
+    axes.text(0, 1.012, "\n".join(lines), transform=axes.transAxes, **style)
 
 
 def basis(report: dict[str, Any]) -> str:

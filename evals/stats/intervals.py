@@ -77,7 +77,7 @@ def ratio_bootstrap(
         numerator, denominator, times = distinct_pairs(numerator, denominator)
     n = len(numerator) if times is None else int(times.sum())
     whole = denominator.sum() if times is None else float(denominator @ times)
-    if n == 0 or whole == 0:
+    if n == 0 or not whole > 0:  # 0/0, and totals that are not known
         return Estimate(math.nan, math.nan, math.nan, n)
     value = float((numerator.sum() if times is None else numerator @ times) / whole)
     if n < LEAST_FOR_BOOTSTRAP:

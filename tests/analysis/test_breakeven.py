@@ -144,6 +144,7 @@ def test_two_staircases_in_draws_are_the_exact_answer_but_for_the_grid() -> None
     assert seen > 10
 
 
+@pytest.mark.slow
 def test_what_is_undecided_over_too_many_steps_is_answered_by_what_is_sure() -> None:
     one = Bill(fixed=Fraction(0), per_doc=Fraction(0), per_replica=Fraction(1), capacity=Fraction(2), least=1)
     near = Bill(

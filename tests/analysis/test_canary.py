@@ -46,6 +46,7 @@ def share_found(changed: int, times: int, **settings: Any) -> float:
     return sum(p_of(*world(random, changed=changed, **settings), seed=i) <= 0.05 for i in range(times)) / times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "repeats"), [(0.05, 3), (0.3, 3), (0.1, 2)])
 def test_the_size_is_five_percent_where_nothing_changed(noise: float, repeats: int) -> None:
     """Of 400 tests 20 are expected; more than 33 have a probability below 0.3 %."""
@@ -173,6 +174,7 @@ def alarms(tmp_path: Path, shift: float, times: int) -> float:
     return found / times
 
 
+@pytest.mark.slow
 def test_a_whole_canary_seldom_cries_wolf(tmp_path: Path) -> None:
     """5 % of false alarms are allowed over all that is tested: of 30 more than 5 have a probability below 0.4 %."""
     assert alarms(tmp_path, 0.0, 30) <= 5 / 30

@@ -243,3 +243,18 @@ def test_hypervolume_is_counted_boxes() -> None:
     assert pareto.hypervolume(found, WAYS, reference) == pytest.approx(0.5 * (3.3 - 1) + 0.3 * (3.3 - 2))
     nothing = np.full((2, 2), np.nan)
     assert pareto.hypervolume(nothing, WAYS, np.ones(2)) == 0 and not pareto.on_hull(nothing, WAYS).any()
+
+
+def test_dollars_of_0_and_1_are_no_shares() -> None:
+    """Documents at $1 each cost $1: Wilson's interval is of right and wrong alone."""
+    score = np.arange(40) % 2
+    found = points(frontier(documents(40, a=(score, 1.0), b=(1 - score, 0.0)), Wanted(draws=200)))
+    assert (found["a"]["cost_low"], found["a"]["cost_high"]) == (1.0, 1.0)
+    assert (found["b"]["cost_low"], found["b"]["cost_high"]) == (0.0, 0.0)
+    assert found["a"]["quality_low"] == pytest.approx(0.352, abs=0.001)
+
+
+def test_n_that_is_no_whole_number_does_not_move_the_rate() -> None:
+    frame = pd.DataFrame({"option": ["a", "b"], "score": [0.55, 0.6], "cost_usd": [1.0, 2.0], "n": [10.5, 0.2]})
+    found = points(frontier(frame, Wanted()))
+    assert found["a"]["quality"] == pytest.approx(0.55) and found["b"]["quality_low"] is None

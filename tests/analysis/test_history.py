@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_runs import call, made, record, score
 from scipy import stats
@@ -105,3 +106,28 @@ def test_options_are_kept_apart_and_the_reference_is_a_run_that_is_gone(runs: Ca
 def test_no_run_is_one_line(runs: Callable[..., Path]) -> None:
     with pytest.raises(StoreError, match="no complete run of task=mine"):
         history.load("mine")
+
+
+def spent(results: Path, day: int, seconds: float, usd: float, n: int, **more: Any) -> None:
+    """A run of an API whose documents take so many seconds and tokens, each a little more or less."""
+    rng = np.random.default_rng(day)
+    calls = [call(20.0 * i, seconds * rng.lognormal(0, 0.1), input=int(1e6 * usd), output=1) for i in range(n)]
+    records = [record(f"d{i}", one) for i, one in enumerate(calls)]
+    stamp = f"2026-01-{day:02d}T00-00-00.000000Z"
+    price = {"name": "p", "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0, "provenance": "declared"}
+    about = {"option": "m", "hashes": HASHES, "dataset": {"sha256": "x"}, "started_at": stamp, "location": "api"}
+    scored = [(one, score("tp", "tp")) for one in records]
+    made(results_root() / "mine" / "m" / stamp, records, scored, **{**about, "prices": {"default": price}, **more})
+
+
+def test_a_change_of_latency_and_of_dollars_is_marked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVALS_RESULTS", str(tmp_path / "results"))
+    for day, seconds, usd in ((1, 1.0, 0.01), (2, 1.0, 0.01), (3, 2.0, 0.02)):
+        spent(tmp_path, day, seconds, usd, 200)
+    spent(tmp_path, 4, 9.0, 0.02, 200, load="server(2/s)")
+    spent(tmp_path, 5, 1.0, 0.02, 100, load="server(2/s)")
+    rows = history.history(history.load("mine"))
+    marked = [[change.split()[0] for change in row["changes"]] for row in rows]
+    assert marked == [[], [], ["p95_s", "cost"], [], []]  # then an unlike load, and too few for p95
+    assert rows[2]["difference"]["p95_s"][0] == pytest.approx(1.0, abs=0.15)
+    assert rows[2]["changes"][1].startswith("cost +100.0 %") and "\u25b2 p95_s" in str(History(rows=rows))

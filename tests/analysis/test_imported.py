@@ -127,6 +127,52 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         read_table(tmp_path / "none.csv", {})
 
 
+def test_a_number_given_to_a_name_is_never_another_row_s_name(tmp_path: Path) -> None:
+    text = "name,acc,usd\na,0.5,1\na,0.6,2\nb,0.7,3\na (2),0.71,4\na,0.3,5\n"
+    found, _ = read_table(written(tmp_path, text), NAMED)
+    assert list(found["option"]) == ["a", "a (3)", "b", "a (2)", "a (4)"]
+
+
+def test_a_percent_sign_says_percent_however_small_the_score(tmp_path: Path) -> None:
+    found, notes = read_table(written(tmp_path, "name,acc,usd\na,0.9%,1\nb,0.5%,2\n"), NAMED)
+    assert found["score"].tolist() == pytest.approx([0.009, 0.005]) and "read as percentages" in notes[0]
+    found, notes = read_table(written(tmp_path, "name,acc,usd\na,0.85%,1\nb,90%,2\nc,1,2\n"), NAMED)
+    assert found["score"].tolist() == pytest.approx([0.0085, 0.9, 0.01])
+    assert "1 of them lie" in notes[1] and "'c'" in notes[1]
+
+
+def test_marks_of_a_short_scale_are_left_as_they_are(tmp_path: Path) -> None:
+    found, notes = read_table(written(tmp_path, "name,acc,usd\na,3.5,1\nb,4.5,2\n"), NAMED)
+    assert found["score"].tolist() == [3.5, 4.5] and "left as they are" in notes[0]
+
+
+def test_documents_in_percent_beside_documents_in_fractions_are_refused(tmp_path: Path) -> None:
+    rows = [("half", str(i % 2), i) for i in range(20)] + [("percent", str(100 * (i % 2)), i) for i in range(20)]
+    path = written(tmp_path, "name,acc,id\n" + "".join(f"{m},{s},{i}\n" for m, s, i in rows))
+    with pytest.raises(DataError, match="'half' lie between 0 and 1, those of 'percent' reach 100"):
+        read_table(path, {"model": "name", "score": "acc", "sample_id": "id"})
+
+
+def test_a_single_cost_of_0_among_others_is_not_recorded(tmp_path: Path) -> None:
+    """Half of the documents at $0 would halve an option's cost; a row that failed may well have cost nothing."""
+    rows = "".join(f"a,1,{0 if i % 2 else 3},{i},\n" for i in range(4)) + "b,1,2,0,\nb,0,0,1,timeout\n"
+    path = written(tmp_path, "name,acc,usd,id,bad\n" + rows)
+    found, notes = read_table(path, {**NAMED, "sample_id": "id", "failed": "bad"})
+    assert found["cost_usd"].isna().tolist() == [False, True, False, True, False, False]
+    assert found["cost_flag"][1] == "cost of 0 for 2 of 4 rows is taken as not recorded"
+    assert any("a cost of 0 for some rows" in note and "'a'" in note and "'b'" not in note for note in notes)
+
+
+def test_json_of_another_shape_is_said(tmp_path: Path) -> None:
+    for text in ('{"name": "a", "acc": 0.4}', "[1, 2]", "3"):
+        with pytest.raises(DataError, match="a list of objects"):
+            read_table(written(tmp_path, text, "t.json"), NAMED)
+    found, _ = read_table(written(tmp_path, '{"name": ["a"], "acc": [0.4], "usd": [1]}', "t.json"), NAMED)
+    assert found["score"].tolist() == [0.4]
+    with pytest.raises(DataError, match="is 'inf', no finite"):
+        read_table(written(tmp_path, "name,acc,usd\na,inf,1\n"), NAMED)
+
+
 @real
 def test_the_leaderboard() -> None:
     columns = {**AIDER, "n": "test_cases", "successes": "pass_num_2"}

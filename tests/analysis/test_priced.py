@@ -75,3 +75,10 @@ def test_a_machine_s_hours_are_shared_out_by_latency() -> None:
 def test_mistakes(arguments: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         evals.add_cost(table(), **arguments)
+
+
+@pytest.mark.parametrize("rate", [float("inf"), float("nan"), "2", -1, True])
+def test_a_rate_that_is_no_finite_number_is_refused(rate: object) -> None:
+    for prices, machines in (({"a": {**RATES, "input_usd_per_mtok": rate}}, {}), ({}, {"a": rate})):
+        with pytest.raises(ConfigError, match="finite number|at least 0|above 0"):
+            evals.add_cost(table(), prices=prices, machines=machines)

@@ -88,3 +88,9 @@ def test_what_cannot_be_shortened_is_cut_between_lines_and_closed() -> None:
 )
 def test_escapes(text: str, shown: str) -> None:
     assert markdown.escaped(text) == shown
+
+
+def test_what_no_reader_can_show_is_replaced() -> None:
+    """Control characters and half surrogates would make a file that is no UTF-8."""
+    said = markdown.escaped("a\x00b\x1b[31m\ud800c")
+    assert said == "a\ufffdb\ufffd\\[31m\ufffdc" and said.encode("utf-8")

@@ -1,6 +1,7 @@
 """The PNG: names that cover nothing and stand by their own mark, the right lines, and tables that are odd."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def crowd(found: dict[str, Any], axes: Any) -> None:
         if p["cost"] is not None and p["quality"] is not None
     }
     for name in set(boxes) - front:
-        gaps = {other: plot_names._gap(boxes[name], spot) for other, spot in spots.items()}
+        gaps = {other: float(plot_names._gaps(boxes[name], np.array([spot]))[0]) for other, spot in spots.items()}
         assert gaps[name] <= min(gaps.values()) + 3
 
 
@@ -155,3 +156,17 @@ def test_where_no_option_has_both_it_says_so(drawn: Any) -> None:
 )
 def test_what_stands_behind_the_figures(more: dict[str, Any], said: str) -> None:
     assert said in plots.basis({**report(table(2)), **more})
+
+
+def test_names_of_any_letters_are_drawn_as_they_are(drawn: Any) -> None:
+    """No formula is made of a name, which could be none that can be read; a letter the font lacks is no warning."""
+    names = ["$\\frac{1}{$", "a $x$ b", "\u540d\u524d", "<b>"]
+    found = pd.DataFrame({"option": names, "score": [0.1, 0.4, 0.6, 0.9], "cost_usd": [1.0, 2, 3, 4]})
+    axes = drawn({**report(found), "title": "$\\oops{$"})
+    assert {text.get_text() for text in axes.texts} >= set(names)
+
+
+def test_thousands_of_options_are_drawn_soon(drawn: Any) -> None:
+    began = time.process_time()
+    axes = drawn(report(table(2000)))
+    assert 0 < len(axes.texts) < 200 and time.process_time() - began < 15

@@ -183,3 +183,10 @@ def test_the_interval_of_the_linearised_ratio_is_that_of_the_bootstrap(monkeypat
     assert (found.value, found.n) == (drawn.value, drawn.n) and found.n == 5000
     wide = drawn.high - drawn.low
     assert abs(found.low - drawn.low) < 0.06 * wide and abs(found.high - drawn.high) < 0.06 * wide
+
+
+def test_totals_that_are_not_known_have_no_ratio() -> None:
+    for known in (0, 4):
+        numerator = np.array([1.0] * known + [math.nan] * (6 - known))
+        found = ratio_bootstrap(numerator, numerator + 1)
+        assert math.isnan(found.value) and math.isnan(found.low) and math.isnan(found.high)
