@@ -29,7 +29,11 @@ FIELDS = {
     **{"days": ("number", "30"), "term": ("duration", "36 months"), "law": ("text", "the laws of Delaware")},
 }
 ANSWER = json.dumps({name: value for name, (_, value) in FIELDS.items()})
-GOLD = {name: value for name, (_, value) in FIELDS.items()} | {"name_3": "Delphi Ltd", "date_2": "2024-05-02", "days": 45}
+GOLD = {name: value for name, (_, value) in FIELDS.items()} | {
+    "name_3": "Delphi Ltd",
+    "date_2": "2024-05-02",
+    "days": 45,
+}
 """Three of twelve answers are wrong, which takes longer to tell than right ones."""
 KINDS = {
     "bare aiohttp loop": ("aiohttp", False),

@@ -16,6 +16,7 @@ import pandas as pd
 from evals.analysis import paired
 from evals.analysis.baseline import NUMERIC, Side
 from evals.analysis.paired import Tested
+from evals.analysis.rows import FrameRows, waited
 from evals.errors import INFRASTRUCTURE, DataError
 from evals.stats import Array, holm, minimum_detectable_difference, sample_size
 
@@ -120,9 +121,9 @@ def join(a: Side, b: Side) -> Pair:
 
 
 def _documents(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a document: repeats averaged; latency only of answers that were not served from the cache."""
+    """A row a document: repeats averaged; latency only of fresh answers (`rows.waited`)."""
     rows = rows.assign(
-        latency_s=rows["latency_s"].where(~rows["cached"].astype(bool)),
+        latency_s=rows["latency_s"].where(waited(FrameRows(rows))),
         failed=rows["failed"].astype(np.float64),
         infra=rows["error"].isin(INFRASTRUCTURE).astype(np.float64),
     )

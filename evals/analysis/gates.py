@@ -37,6 +37,8 @@ def checked(gates: Mapping[str, Any], where: str = "gate") -> dict[str, dict[str
             if kind in ("margin", "max_increase") and limit < 0:
                 raise ConfigError(f"{where}.{metric}.{kind}={limit:g} must be at least 0")
             _fits(metric, kind, where)
+            if metric not in ("score", "cost", *TIMES) and abs(limit) > 1:
+                raise ConfigError(f"{where}.{metric}.{kind}={limit:g}: {metric} is a share of 1, not in percent")
             found.setdefault(metric, {})[kind] = float(limit)
     return found
 

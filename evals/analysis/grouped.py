@@ -15,7 +15,7 @@ import pandas as pd
 from evals import store
 from evals.analysis.columns import FLAGS, TOKENS
 from evals.analysis.outcomes import Documents, documents, outcomes
-from evals.analysis.rows import Codes, FileRows, Mask
+from evals.analysis.rows import Codes, FileRows, Mask, waited
 from evals.analysis.table import run_folders
 from evals.catalog import nearest
 from evals.errors import ConfigError, StoreError
@@ -116,7 +116,7 @@ def _dollars(rows: FileRows, told: Documents, cells: Codes, masks: Sequence[Mask
 
 def _seconds(rows: FileRows, cells: Codes, count: int) -> list[dict[str, Any]]:
     values = rows.numbers("latency_s")
-    fresh = ~np.isnan(values) & ~rows.flags("cached")
+    fresh = waited(rows)
     values, cells, lines = values[fresh], cells[fresh], []
     for at in range(count):
         part = values[cells == at]

@@ -14,6 +14,7 @@ from evals import store
 from evals.analysis.baseline import Side, find, read_side, reference_path, served
 from evals.analysis.changes import served_change
 from evals.analysis.compare import ALPHA, SMALL_N_FOR_P95, Pair, conditions, join, suited, tested, unlike
+from evals.analysis.rows import FrameRows, waited
 from evals.analysis.summary import quality
 from evals.analysis.table import run_folders
 from evals.errors import DataError, StoreError
@@ -65,7 +66,7 @@ def history(sides: Sequence[Side]) -> list[dict[str, Any]]:
 def _row(side: Side) -> dict[str, Any]:
     """One run's figures, as its summary has them."""
     figures = quality(side.rows)
-    fresh = side.rows["latency_s"][~side.rows["cached"].astype(bool)].to_numpy(float)
+    fresh = side.rows["latency_s"][waited(FrameRows(side.rows))].to_numpy(float)
     p95 = quantile(fresh, 0.95)
     usd = mean_t(side.rows.groupby("sample_id")["notional_usd"].mean().to_numpy(float) * 1000)
     known = not side.rows["notional_usd"].isna().any()

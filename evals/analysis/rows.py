@@ -63,6 +63,15 @@ class Rows(Protocol):
         ...
 
 
+def waited(rows: Rows) -> Mask:
+    """Rows whose seconds are a person's wait for an answer: timed in this run and answered. What failed at once kept
+    nobody waiting; a time-out counts with what it took, which is less than the answer would have (censored)."""
+    codes, words = rows.words("error")
+    timed_out = np.array([*(word == "timeout" for word in words), False])[codes]
+    answers: Mask = ~np.isnan(rows.numbers("latency_s")) & ~rows.flags("cached") & (~rows.flags("failed") | timed_out)
+    return answers
+
+
 def busy_seconds(rows: Rows) -> float | None:
     """Seconds in which at least one fresh document was under way: pauses between sessions of a run do not count."""
     start, took = rows.starts(), rows.numbers("latency_s")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from evals.analysis.outcomes import Documents, documents, outcomes
 from evals.analysis.own_score import with_own_score
-from evals.analysis.rows import Codes, FileRows, FrameRows, Mask, Rows, Tags, busy_seconds
+from evals.analysis.rows import Codes, FileRows, FrameRows, Mask, Rows, Tags, busy_seconds, waited
 from evals.errors import INFRASTRUCTURE
 from evals.pricing import machine_cost_usd, weakest
 from evals.stats import mean_t, quantile
@@ -67,7 +67,7 @@ def _summary(rows: Rows, manifest: Mapping[str, Any], *, single: bool) -> dict[s
         "quality": own(whole.quality(), None),
         "quality_without_failed_infrastructure": without,
         "cost": _cost(rows, manifest, told, fresh, seconds),
-        "latency": _latency(rows, manifest, fresh),
+        "latency": _latency(rows, manifest, waited(rows)),
         "notes": notes(manifest),
         "throughput": _throughput(rows, fresh, seconds),
         "slices": {name: whole.quality(of_slice[name]) for name in sorted(of_slice, reverse=True)},
@@ -111,9 +111,9 @@ def quality(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def latency(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """End-to-end seconds of fresh documents; p95 carries its interval, and a word where n is too small for it."""
+    """End-to-end seconds of fresh answers (`rows.waited`); p95 carries its interval, and a word where n is too small."""
     rows = FrameRows(frame)
-    return _latency(rows, manifest, _fresh(rows))
+    return _latency(rows, manifest, waited(rows))
 
 
 def _fresh(rows: Rows) -> Mask:

@@ -202,6 +202,8 @@ def _result(
     from evals.analysis.gates import evaluate
 
     rows = [row for part in parts for row in part["rows"]]
+    if settings.margin > 1 and all(row["metric"] != "score" for row in rows):
+        raise ConfigError(f"margin={settings.margin:g} is a share of 1, not in percent: such a margin hides everything")
     analysis.judge(rows, margin=settings.margin, relative_margin=settings.relative_margin)
     judged: list[dict[str, Any]] = []
     named = [

@@ -13,6 +13,7 @@ from evals import store
 from evals.analysis import frontier as analysis
 from evals.analysis.imported import read_table
 from evals.analysis.priced import add_cost, unlike_dates
+from evals.analysis.rows import FrameRows, waited
 from evals.analysis.table import SCORES, load_runs, run_folders
 from evals.catalog import nearest
 from evals.commands import repricing
@@ -116,12 +117,13 @@ def _of_runs(settings: FrontierSettings) -> Frontier:
     metric = str(settings.quality or ("f1" if frame["tp"].notna().any() else "score"))  # imports have no fields
     frame = with_quality(sliced(frame, settings.slice), metric)
     frame["cost_usd"] = frame["notional_usd"]
+    answers = frame.assign(latency_s=frame["latency_s"].where(waited(FrameRows(frame))))
     if settings.hybrids:
         from evals.commands.route import hybrid_rows
 
-        frame = pd.concat([frame, hybrid_rows(settings, frame, dated)], ignore_index=True)
+        answers = pd.concat([answers, hybrid_rows(settings, frame, dated)], ignore_index=True)
     names = {"quality": metric, "cost": "cost, $ per 1,000 documents", "latency": "latency, s"}
-    report = analysis.frontier(frame, _wanted(settings, names, {"cost": 1000.0}), dated)
+    report = analysis.frontier(answers, _wanted(settings, names, {"cost": 1000.0}), dated)
     title = f"{task} ({settings.split}{', ' + ' or '.join(settings.slice) if settings.slice else ''})"
     return Frontier(report={"title": title, **report, "left_out": left})
 

@@ -25,7 +25,7 @@ def text(report: dict[str, Any]) -> str:
     lines = [
         [
             "*" * point["on_frontier"] + "+" * point["on_hull"],
-            clean(point["option"]),
+            brief(clean(point["option"])),
             *(span(point, name) for name in axes),
             *([probability(point)] if drawn else []),
             clean(_why(point, front, inside)),
@@ -47,6 +47,11 @@ def text(report: dict[str, Any]) -> str:
     parts += [f"- {clean(note)}" for note in report["notes"]]
     parts += [f"- left out: {one['run']}: {one['reason']}" for one in report["left_out"]]
     return "\n".join(parts)
+
+
+def brief(name: str) -> str:
+    """A name of any length in at most 64 letters: its beginning and its end."""
+    return name if len(name) <= 64 else f"{name[:40]}\u2026{name[-20:]}"
 
 
 def probability(point: dict[str, Any]) -> str:
@@ -76,7 +81,7 @@ def _why(point: dict[str, Any], front: set[str], inside: list[str]) -> str:
     flags = [flag for flag in point["flags"] if not any(flag.startswith(name) for name in beside)]
     names = sorted(point["dominated_by"], key=lambda name: name not in front)
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return "; ".join([*([names[0] + more] if names else []), *flags])
+    return "; ".join([*([brief(names[0]) + more] if names else []), *flags])
 
 
 def page(report: dict[str, Any]) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
+from evals.report.pareto import brief
+
 ABOVE = ((-1, 1), (1, -1), (1, 1), (1, 0), (-1, -1), (-1, 0), (0, 1), (0, -1))
 PLACES = ((1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (-1, 0), (0, 1), (0, -1))
 FAR = (16, 30, 55, 90, 130, 180)
@@ -35,7 +37,7 @@ def write(figure: Any, axes: Any, shown: Sequence[dict[str, Any]], drawn: tuple[
         style = {"fontsize": 8.5 if front else 7.5, "color": "#1c1f24" if front else "#6b7480", "zorder": 5}
         where = (point[drawn[0]], point[drawn[1]])
         label = axes.annotate(
-            point["option"], where, xytext=(0, 0), textcoords="offset pixels", **style, parse_math=False
+            brief(point["option"]), where, xytext=(0, 0), textcoords="offset pixels", **style, parse_math=False
         )
         label.set_in_layout(False)
         label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])

@@ -100,6 +100,9 @@ def test_a_quantile_without_a_bound_says_from_when_it_has_one(q: float) -> None:
         ({"f1": {"min": True}}, "should be a number"),
         ({"f1": {"min": math.inf}}, "should be a number"),
         ({"f1": {"margin": -0.1}}, "must be at least 0"),
+        ({"f1": {"min": 90}}, "gate.f1.min=90: f1 is a share of 1, not in percent"),
+        ({"failed": {"max": 5}}, "not in percent"),
+        ({"exact": {"margin": 2}}, "not in percent"),
         ({"f1": {"max_increase": 0.1}}, "use margin"),
         ({"cost": {"margin": 0.1}}, "use gate.cost.max_increase"),
     ],
@@ -127,3 +130,9 @@ def test_only_the_whole_is_gated() -> None:
     rows = [row("f1", slice="simple", candidate_low=0.0), row("f1", field="who", candidate_low=0.0), row("f1")]
     (found,) = gates.evaluate({"f1": {"min": 0.75}}, rows)
     assert found["result"] == "met"
+
+
+def test_scales_of_their_own_have_gates_beyond_1() -> None:
+    assert gates.checked({"score": {"min": 4}, "p95_s": {"max": 5}, "cost": {"max_increase": 2}})["score"] == {
+        "min": 4.0
+    }

@@ -114,7 +114,8 @@ def naive(rows: list[dict[str, Any]], *, priced: bool) -> dict[str, float]:
 
     tp, wrong, miss, hall = (sum(means(name)) for name in ("tp", "wrong", "miss", "hall"))
     whole = 2 * tp + 2 * wrong + miss + hall
-    seconds = [row["latency_s"] for row in rows if not row["cached"] and not math.isnan(row["latency_s"])]
+    waits = [row for row in rows if not row["cached"] and (not row["failed"] or row["error"] == "timeout")]
+    seconds = [row["latency_s"] for row in waits if not math.isnan(row["latency_s"])]
     tokens = [row["output_tokens"] for row in rows if not math.isnan(row["output_tokens"])]
     known = priced and not any(math.isnan(row["notional_usd"]) for row in rows)
     scores = means("score")
@@ -189,7 +190,7 @@ def test_what_a_run_or_a_flag_sets_apart(tmp_path: Path) -> None:
         made(tmp_path / f"r{at}", [record("a", call(seconds=1 + at)), record("b", call(error="server"))])
     by_run = evals.results(tmp_path, by=["run", "failed"])
     assert by_run.index.names == ["task", "option", "run", "failed"] and len(by_run) == 4
-    assert by_run["p50_s"].tolist() == [1, 1, 2, 1] and by_run["n"].tolist() == [1, 1, 1, 1]
+    assert by_run["p50_s"].fillna(-1).tolist() == [1, -1, 2, -1] and by_run["n"].tolist() == [1, 1, 1, 1]
     assert by_run.index.get_level_values("failed").tolist() == [False, True] * 2
     both = evals.results(tmp_path, by="error")
     assert both["rows"].tolist() == [2, 2] and both["n"].tolist() == [1, 1], "a document of two runs is one document"

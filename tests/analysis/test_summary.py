@@ -121,6 +121,14 @@ def test_quantiles_and_their_order_statistic_interval() -> None:
     assert low < found["p95_s"] < high <= 300
 
 
+def test_what_failed_at_once_makes_no_model_quicker_and_a_time_out_counts_as_long_as_it_lasted() -> None:
+    answers = [row(f"a{i}", i, latency_s=2.0) for i in range(3)]
+    refused = [row(f"f{i}", 10 + i, latency_s=0.01, failed=True, error="server") for i in range(3)]
+    hung = [row("h", 20, latency_s=60.0, failed=True, error="timeout")]
+    found = latency(frame(*answers, *refused, *hung), MANIFEST)
+    assert (found["n"], found["p50_s"]) == (4, 2.0) and found["p95_s"] > 50
+
+
 def test_cached_rows_enter_neither_latency_nor_throughput_nor_cost() -> None:
     fresh = [row(f"d{i}", 2 * i, output_tokens=10.0) for i in range(4)]
     stored = [row(f"c{i}", 50 + i, latency_s=100.0, output_tokens=10.0, cached=True) for i in range(4)]

@@ -147,6 +147,8 @@ def test_gates_of_a_file_and_of_the_line(two: Path) -> None:
         (["by=[slices]"], "by"),
         (["allow=[prompts]"], "allow=prompts is not known; did you mean prompt"),
         (["margin=-1"], "margin=-1"),
+        (["margin=2"], "margin=2 is a share of 1, not in percent"),
+        (["gate.failed.max=5"], "gate.failed.max=5: failed is a share of 1, not in percent"),
         (["candidate=newest"], "newest is no run folder"),
     ],
 )

@@ -107,3 +107,11 @@ def test_a_terminal_gets_no_control_codes_of_a_name() -> None:
     found = report(3)
     found["points"][0]["option"] = "a\x1b[2Jb"
     assert "\x1b" not in pareto.text(found)
+
+
+def test_a_name_of_any_length_leaves_room_for_the_figures() -> None:
+    name = "start-" + "x" * 400 + "-end"
+    frame = pd.DataFrame({"option": [name, "b"], "model": "m", "score": [0.9, 0.5], "cost_usd": [1.0, 2.0]})
+    said = pareto.text({"title": "t", **frontier(frame, Wanted()), "left_out": []})
+    assert name not in said and said.count("start-xxx") == 2 and "-end" in said and len(pareto.brief(name)) == 61
+    assert pareto.brief("b" * 64) == "b" * 64
