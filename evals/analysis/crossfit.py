@@ -93,7 +93,7 @@ def pair_of(found: Documents, cheap: int, strong: int, *, cascade: bool, beside:
     high = np.stack([found.hits[strong], found.whole[strong], found.cost[strong] if dollars else one])
     may = [may_see(found, side) for side in (cheap, strong)]
     kept, only = may[0] & ~may[1], may[1] & ~may[0]
-    through = high + (low * np.array([[0.0], [0.0], [1.0]]) if cascade else 0.0)
+    through = np.stack([*sent_on(found, cheap, strong, cascade=cascade), high[2] + (low[2] if cascade else 0.0)])
     forced = (found.failed[cheap] & ~kept & ~only) if cascade else np.zeros(found.n, bool)
     base = np.where(only, high, np.where(forced, through, low))
     if beside is not None and dollars:
@@ -110,6 +110,17 @@ def pair_of(found: Documents, cheap: int, strong: int, *, cascade: bool, beside:
         kept=kept,
         dollars=dollars,
         beside=beside,
+    )
+
+
+def sent_on(found: Documents, cheap: int, strong: int, *, cascade: bool) -> Array:
+    """Hits and whole of every document where the strong option is asked: of a cascade's that it fails, the cheap answer's,
+    which stands. 2 x documents."""
+    stands = found.failed[strong] & ~found.failed[cheap] & cascade
+    return np.where(
+        stands,
+        np.stack([one[cheap] for one in (found.hits, found.whole)]),
+        np.stack([one[strong] for one in (found.hits, found.whole)]),
     )
 
 

@@ -31,6 +31,8 @@ def of_policy(policy: Policy, where: str, options: Sequence[Option], metric: str
     name = f"{policy.cheap} -> {policy.strong} ({policy.kind})"
     share = _share(told, policy, name, where)
     notes = [f"simulated on {told.get('documents')} documents, {told.get('how')}: {where}"] if told else []
+    if told.get("verdict") and told.get("gain_over"):
+        notes.append(f"its gain over the {told['gain_over']}: {told['verdict']}")
     if strong.deployment.has_api and cheap.deployment.has_machine:
         notes.append(NOTE.format(strong=policy.strong))
     deployment = _joined(name, kind, cheap.deployment, strong.deployment, share, costs)

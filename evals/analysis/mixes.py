@@ -38,7 +38,7 @@ def hull_cost(singles: Array, quality: Array) -> Array:
         least = np.minimum(least, np.where(ratio[:, at, None] >= quality - 1e-12, singles[:, at, 2, None], np.inf))
     for i, j in combinations(range(singles.shape[1]), 2):
         a, b = singles[:, i, :, None], singles[:, j, :, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             share = (quality * a[:, 1] - a[:, 0]) / ((b[:, 0] - a[:, 0]) - quality * (b[:, 1] - a[:, 1]))
         fits = (share >= 0) & (share <= 1)
         share = np.where(fits, share, 0.0)

@@ -47,15 +47,16 @@ def replay(
         "signals": [],
         "notes": list(notes),
     }
+    kept_answers = found.failed[strong] & ~found.failed[cheap] & pair.cascade & ~pair.forced
     told = [
         {
             "sample_id": name,
-            "answers": _option(policy, side),
+            "answers": _option(policy, "cheap" if side == "strong" and stands else side),
             "side": side,
             "score": _score(policy, requests[name], record),
         }
-        for name, side, record in zip(
-            found.ids, sides, (records[policy.cheap].get(one) for one in found.ids), strict=True
+        for name, side, record, stands in zip(
+            found.ids, sides, (records[policy.cheap].get(one) for one in found.ids), kept_answers, strict=True
         )
     ]
     plan = held_out(~rows, "")
@@ -91,7 +92,8 @@ def as_table(found: Routed, ways: Sequence[str] = (*NESTED, SAVED)) -> pd.DataFr
             continue
         hits, whole, cost = share_totals(kept, pair, way.share[rows])
         strong = way.strong[0][rows]
-        failed = np.where(strong, kept.failed[pair.strong], kept.failed[pair.cheap])
+        both = kept.failed[pair.strong] & (kept.failed[pair.cheap] if pair.cascade else True)
+        failed = np.where(strong, both, kept.failed[pair.cheap])
         name = name_of(kept, pair, way)
         parts.append(_rows(kept, name, hits, whole, cost, latency_of(kept, pair, strong), failed))
     return pd.concat(parts, ignore_index=True)

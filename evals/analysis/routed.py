@@ -81,7 +81,8 @@ def add_machine(frame: pd.DataFrame, own_s: "Array", starts: "Array", usd_per_ho
 
 
 def summary(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a hybrid's run: share of documents that the strong model was asked about, who answered, and dollars by model:
+    """Of a hybrid's run: share of documents that the strong model was asked about, `fell_back` (by the strong model's error:
+    documents whose cheap answer stands), who answered, and dollars by model:
     of an API by its calls, of a machine of one's own by the hour, shared out by seconds (`None`: not known)."""
     from evals.stats import wilson
 
@@ -92,9 +93,12 @@ def summary(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     strong = names[1] if len(names) > 1 else None
     tally = {name: {"calls": 0, "answers": 0, "usd": 0.0, "seconds": 0.0} for name in names}
     documents = sent = unknown = 0
+    fell: dict[str, int] = {}
     for record in _records(folder, manifest):
         documents += 1
         sent += any(call.model == strong for call in record.calls)
+        if error := record.route.get("fell_back"):
+            fell[str(error)] = fell.get(str(error), 0) + 1
         answer = record.answer
         who = None if answer is None else _answering([{"model": call.model} for call in record.calls], answer)
         if who in tally:
@@ -107,6 +111,7 @@ def summary(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "strong": strong,
         "policy": {key: manifest["hybrid"]["policy"].get(key) for key in ("kind", "threshold", "share")},
         "sent_to_strong": {"value": share.value, "low": share.low, "high": share.high, "n": share.n},
+        "fell_back": dict(sorted(fell.items())),
         "models": {
             str(side["model"]): _model(tally[str(side["model"])], side, machine_usd, own_s, unknown) for side in sides
         },

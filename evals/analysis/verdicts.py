@@ -8,7 +8,7 @@ from scipy import special
 
 from evals.analysis import mixes
 from evals.analysis.candidates import Candidate
-from evals.analysis.crossfit import Pair, Plan, mix_quality
+from evals.analysis.crossfit import Pair, Plan, mix_quality, sent_on
 from evals.analysis.documents import Documents, Mask
 from evals.stats import Array, Estimate, holm, quantile, wilson
 from evals.stats.draws import resampled, totals
@@ -168,7 +168,7 @@ def _summed(columns: Array, found: Documents, wanted: Any) -> Array:
 
 def share_totals(found: Documents, pair: Pair, share: Array) -> Array:
     """Hits, whole and dollars (NaN where not known) of every document."""
-    side = found.hits[pair.strong], found.whole[pair.strong], found.cost[pair.strong]
+    side = [*sent_on(found, pair.cheap, pair.strong, cascade=pair.cascade), found.cost[pair.strong]]
     own = found.hits[pair.cheap], found.whole[pair.cheap], found.cost[pair.cheap]
     hits, whole = ((1 - share) * own[part] + share * side[part] for part in (0, 1))
     cost = (1.0 if pair.cascade else 1 - share) * own[2] + share * side[2]

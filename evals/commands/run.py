@@ -272,7 +272,9 @@ def _engine(settings: RunSettings, job: _Job, caches: Mapping[str, ResponseCache
 def _finish(folder: store.RunFolder, about: Mapping[str, Any], shown: Progress) -> Finished:
     summary = conclude(folder, about)
     (folder.path / "stopped.json").unlink(missing_ok=True)
-    share = summary["failed_infrastructure"] / max(shown.done, 1)
+    fell = (summary.get("hybrid") or {}).get("fell_back", {})
+    broken = summary["failed_infrastructure"] + sum(fell[kind] for kind in fell.keys() & INFRASTRUCTURE)
+    share = broken / max(shown.done, 1)
     return Finished(folder=folder.path, summary=summary, exit_code=4 if share > INFRASTRUCTURE_LIMIT else 0)
 
 
@@ -293,8 +295,10 @@ def conclude(folder: store.RunFolder, about: Mapping[str, Any]) -> dict[str, Any
 
 def _settled(record: Record, settings: RunSettings) -> bool:
     """Answered, or failed for the model's own reasons: an infrastructure failure is asked again on resume, and with
-    `retry_errors` every failure."""
-    return record.answer is not None or not (settings.retry_errors or record.error in INFRASTRUCTURE)
+    `retry_errors` every failure; so is a document whose cheap answer stands since the strong model failed."""
+    fell = record.route.get("fell_back")
+    whole = record.answer is not None and fell is None
+    return whole or not (settings.retry_errors or (fell or record.error) in INFRASTRUCTURE)
 
 
 def _expected(task: ExtractionTask, settings: RunSettings) -> int | None:

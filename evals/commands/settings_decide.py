@@ -9,6 +9,8 @@ Names = list[str]
 DataClass = Literal["public", "internal", "restricted"]
 MAX_KEYS = ("latency_p95_s", "usd_per_day", "usd_per_month", "ops_hours_per_month", "lead_weeks")
 CURRENCIES = ("USD",)
+MOST_DRAWS = 100_000
+"""More take minutes and gigabytes, and tell nothing more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,10 @@ class DecideSettings:
         str | None, "main metric (null: f1, score for imported runs, or the scenario's); of a table: its column"
     ] = None
     min: Annotated[Options, "floors, e.g. min.f1=0.8 min.exact=0.5"] = field(default_factory=dict)
-    min_slice: Annotated[Options, "floors of the main metric in a slice: +min_slice.complex=0.7"] = field(
+    min_slice: Annotated[Options, "floors of the main metric in a slice: min_slice.complex=0.7"] = field(
         default_factory=dict
     )
-    min_field: Annotated[Options, "floors of one field's F1: +min_field.effective_date=0.9"] = field(
+    min_field: Annotated[Options, "floors of one field's F1: min_field.effective_date=0.9"] = field(
         default_factory=dict
     )
     max: Annotated[Options, "max.latency_p95_s .usd_per_day .usd_per_month .ops_hours_per_month .lead_weeks"] = field(
@@ -50,7 +52,7 @@ class DecideSettings:
     costs: Annotated[Options, "declared costs beside models: costs.own.ops_hours_per_month=20 costs.peak=3 ..."] = (
         field(default_factory=dict)
     )
-    docs_per_s: Annotated[Options, "declared throughput of a replica: +docs_per_s.OPTION=2.5"] = field(
+    docs_per_s: Annotated[Options, "declared throughput of a replica: docs_per_s.OPTION=2.5"] = field(
         default_factory=dict
     )
     currency: Annotated[str, "of every price: USD"] = "USD"
@@ -75,10 +77,12 @@ class DecideSettings:
             raise ValueError(
                 f"currency={self.currency} is not known: prices here are in USD; convert them at a dated rate first"
             )
-        if self.draws < 100:
-            raise ValueError(f"draws={self.draws} must be at least 100")
-        if not self.growth > 0:
-            raise ValueError(f"growth={self.growth:g} must be above 0")
+        if not 100 <= self.draws <= MOST_DRAWS:
+            raise ValueError(f"draws={self.draws} must be in 100..{MOST_DRAWS}")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must be at least 0")
+        if not 0 < self.growth < float("inf"):
+            raise ValueError(f"growth={self.growth:g} must be above 0, and finite")
         for group in ("min", "min_slice", "min_field"):
             for key, value in getattr(self, group).items():
                 _number(f"{group}.{key}", value, 0.0, 1.0)

@@ -10,6 +10,12 @@ PLAIN = {"import": ("task", "model")}
 """Command -> keys that are names of the user's own."""
 OF_RUNS = ("frontier", "history", "route", "decide")
 """Commands that read a task's runs, whether or not the task itself is in reach."""
+OPEN = {"decide": ("min_slice", "min_field", "docs_per_s")}
+"""Command -> mappings whose keys are the user's own names, which Hydra takes with `++` alone."""
+BOUNDS = ("low", "typical", "high", "source", "date", "provenance")
+"""Keys of one declared figure."""
+EMPTY = r"\[\]"
+"""Of a list's path, as Hydra's grammar has it."""
 
 
 def has_runs(task: str) -> bool:
@@ -19,8 +25,22 @@ def has_runs(task: str) -> bool:
 
 def translated(word: str, rest: Sequence[str]) -> list[str]:
     """The command's words, with such names as plain data."""
-    words = [_plain(part) if _is_name(word, *part.partition("=")) else part for part in rest]
+    words = [_plain(part) if _is_name(word, *part.partition("=")) else _opened(word, part) for part in rest]
     return sides.translated(words) if word in sides.ANSWERING else words
+
+
+def _opened(word: str, part: str) -> str:
+    """`min_field.parties[].name=0.9` and `min_field={parties[].name: 0.9}` as one mapping with one plain key, dots and
+    all."""
+    key, equals, value = part.partition("=")
+    group, _, inner = key.lstrip("+").partition(".")
+    if not equals or group not in OPEN.get(word, ()) or value in ("", "null", "{}"):
+        return part
+    name, _, bound = inner.rpartition(".")
+    if name and bound in BOUNDS:
+        inner, value = name, f"{{{bound}: {value}}}"
+    held = f"{{{inner}: {value}}}" if inner else value
+    return f"++{group}={held.replace('[]', EMPTY)}"
 
 
 def _is_name(word: str, key: str, equals: str, value: str) -> bool:

@@ -305,18 +305,23 @@ def merged(task: Task, sample: Sample, texts: list[str], role: Role = "answer") 
 
 
 def record_of(asked: Asked, request: Request, calls: list[Call], route: Mapping[str, Any] = {}) -> Record:
-    """The record of a document: its answer is the last call, where that has a completion; of parts, where merged."""
-    last = calls[-1]
-    answered = last.completion is not None and (last.role in ("answer", "escalation") or not request.parts)
+    """The record of a document: its answer is the last call that has one, of parts the merged one. Where a strong model
+    fails that is the cheap one's answer, which stands."""
+    stumbled = calls[-1].role == "answer" and calls[-1].completion is None  # the choice itself failed, or the first ask
+    places = [at for at, call in enumerate(calls) if call.completion and _whole(call, request) and not stumbled]
     return Record(
         sample_id=asked.sample_id,
         repeat=asked.repeat,
         request_hash=asked.hash,
         calls=tuple(calls),
-        answer=len(calls) - 1 if answered else None,
+        answer=places[-1] if places else None,
         truncated_chars=request.truncated_chars,
         route=route,
     )
+
+
+def _whole(call: Call, request: Request) -> bool:
+    return call.role in ("answer", "escalation") or not request.parts
 
 
 async def _all_or_first_error(workers: list["asyncio.Task[None]"]) -> None:

@@ -47,7 +47,8 @@ class Hybrid:
 
     def why(self, request: Request, calls: Sequence[Call]) -> Mapping[str, Any]:
         """What the choice rested on: `kind`, and of a cascade `p_error, threshold, signals` of the cheap answer, of the
-        others the features that were compared; `held`: why one of the two was not at hand."""
+        others the features that were compared; `held`: why one of the two was not at hand; `fell_back`: the error of a
+        strong model that was asked in vain, so that the cheap answer stands."""
         policy = self.policy
         found: dict[str, Any] = {"kind": policy.kind}
         if policy.signal is not None:
@@ -61,6 +62,8 @@ class Hybrid:
             found |= {"rule": dict(policy.rule), "features": {feature: features(request).get(feature)}}
         if policy.share is not None:
             found |= {"share": policy.share}
+        if calls and calls[-1].completion is None and cheap_answer(calls) is not None:
+            found |= {"fell_back": calls[-1].error}
         if self.local_only:
             found |= {"held": "privacy=local_only"}
         elif any(

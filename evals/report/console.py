@@ -98,7 +98,10 @@ def _routed(hybrid: dict[str, Any]) -> str:
         f"{name} {part['calls']} calls" + ("" if part["usd"] is None else f" ${part['usd']:,.4f}")
         for name, part in hybrid["models"].items()
     )
-    return f"{interval(hybrid['sent_to_strong'], percent=True)} of the documents went to {hybrid['strong']}; {spent}"
+    fell = ", ".join(f"{count} {kind}" for kind, count in hybrid.get("fell_back", {}).items())
+    told = f" (in vain, so that the answers of {hybrid['cheap']} stand: {fell})" if fell else ""
+    went = f"{interval(hybrid['sent_to_strong'], percent=True)} of the documents went to {hybrid['strong']}"
+    return f"{went}{told}; {spent}"
 
 
 def _bill(summary: dict[str, Any]) -> str:

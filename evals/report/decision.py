@@ -67,7 +67,9 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         return [f"{first}.", f"No other option is feasible; the dollars are {row['usd_provenance']}."]
     more = second["usd_per_day"] - row["usd_per_day"]
     chance = (
-        "" if row["p_cheapest"] is None else f"; it is the cheapest in {100 * row['p_cheapest']:.0f} % of the draws"
+        ""
+        if row["p_cheapest"] is None
+        else f"; {clean(row['option'])} is the cheapest in {100 * row['p_cheapest']:.0f} % of the draws"
     )
     if abs(more) < 0.005:
         told = f"The runner-up, {clean(second['option'])}, costs the same{chance}"

@@ -36,7 +36,7 @@ def sweep(result: Mapping[str, Any], path: Path) -> None:
                 "lw": 1.2 if out else 1.9,
                 "alpha": 0.45 if out else 1,
             }
-            name = row["option"] + (" (breaks a constraint)" if out else "")
+            name = row["option"] + (" (breaks a constraint)" if out else " (over budget there)" if _dear(row) else "")
             axes.plot(volumes, _curve(row["curve"], volumes), label=name, zorder=3, **style)
         _crossings(axes, result, {row["option"]: row for row in rows}, ends)
         axes.axvline(result["volume_per_day"], color=GREY, lw=1, ls=(0, (1, 2)), zorder=1)
@@ -98,6 +98,11 @@ def _barred(row: Mapping[str, Any]) -> bool:
     return any(one["verdict"] == "failed" and one["name"] != "budget" for one in row["checks"])
 
 
+def _dear(row: Mapping[str, Any]) -> bool:
+    """Does it break a budget at the volume that is asked about?"""
+    return any(one["verdict"] == "failed" and one["name"] == "budget" for one in row["checks"])
+
+
 def tornado(result: Mapping[str, Any], path: Path) -> None:
     """One bar a figure, from its low to its high; what crosses 0 turns the answer."""
     rows = [row for row in result["tornado"] if row["swing"] >= 0.005][:MOST][::-1]
@@ -125,7 +130,11 @@ def tornado(result: Mapping[str, Any], path: Path) -> None:
                 f"$ a day that {result['runner_up']} costs more than {result['recommended']} (below 0 the answer turns)"
             )
         else:
-            axes.set_xlabel(f"$ a day of {result['recommended'] or 'the recommended option: there is none'}")
+            axes.set_xlabel(f"$ a day of {result['recommended']}" if result["recommended"] else "")
+        if not rows:
+            why = "nothing moves it" if result["recommended"] else "nothing is recommended, so nothing moves it"
+            axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", color=GREY)
+            axes.set_xticks([])
         axes.xaxis.set_major_formatter(
             lambda value, _: f"{value:,.0f}" if abs(value) >= 10 or value == 0 else f"{value:g}"
         )

@@ -1,5 +1,7 @@
 """Thresholds: chosen as a naive loop does, never on the documents they are counted on, and worth nothing for nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from evals.analysis.crossfit import (
     pair_of,
     totals_of,
 )
+from evals.analysis.verdicts import share_totals
 
 ALL = held_out(np.ones(100, bool), "")
 
@@ -168,3 +171,18 @@ def test_what_to_aim_at_lies_above_the_floor_by_the_quality_s_standard_error() -
     errors = [np.sqrt(q * (1 - q) / 399) for q in found.hits.mean(axis=1)]
     assert aimed(found, 0, 1, rows, 0.7) == pytest.approx(0.7 + 1.645 * np.mean(errors))
     assert aimed(found, 0, 1, rows, None) is None
+
+
+def test_a_cascades_cheap_answer_stands_where_the_strong_one_failed() -> None:
+    """Live, a strong call in vain leaves the cheap answer (`engine.generate.record_of`); it is paid for all the same."""
+    found = made(40, cheap=1.0, strong=1.0, cost=(1.0, 4.0))
+    failed, hits = np.zeros((2, 40), bool), found.hits.copy()
+    failed[1, :10] = failed[0, 5:10] = True
+    hits[failed] = 0.0
+    found = replace(found, failed=failed, hits=hits)
+    for cascade in (True, False):
+        pair = pair_of(found, 0, 1, cascade=cascade)
+        right, _, cost = totals_of(pair, np.ones(40))
+        assert np.array_equal(right, share_totals(found, pair, np.ones(40))[0])
+        assert right.sum() == (35 if cascade else 30)
+        assert (cost == (5.0 if cascade else 4.0)).all()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evals.analysis.crossfit import mix_quality
@@ -36,6 +36,7 @@ def test_the_hull_is_the_best_of_all_mixes(singles: np.ndarray, budget: float) -
 
 
 @settings(max_examples=60, deadline=None)
+@example(np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]]), 5e-324)
 @given(options, st.floats(0, 1))
 def test_the_least_cost_of_a_quality(singles: np.ndarray, wanted: float) -> None:
     cost, quality = all_mixes(singles)

@@ -178,6 +178,7 @@ def test_a_plain_change_of_latency_survives_holm_over_many_tests() -> None:
         assert few.p < 1e-6 if q == 0.5 else few.p == pytest.approx(2 / 2001)
 
 
+@pytest.mark.slow
 def test_no_change_of_latency_is_seldom_one() -> None:
     rng, false = np.random.default_rng(4), 0
     for _ in range(150):

@@ -117,6 +117,7 @@ def test_the_spread_of_one_pair_is_numpys() -> None:
     assert rows[0]["low"] < rows[0]["difference"] < rows[0]["high"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["f1", "exact"])
 def test_the_interval_covers_the_true_spread(kind: str) -> None:
     """95 % nominal; of 200 draws at 60 documents BCa of a variance and Wilson of a share cover 89 % and more."""

@@ -294,6 +294,7 @@ def test_the_reference_says_what_the_run_said_and_holds_no_text(two: Path, capsy
     assert json.loads(text)["about"]["hashes"].keys() == {"prompt", "schema", "scorer"}
 
 
+@pytest.mark.slow
 def test_twenty_equal_models_give_no_false_winner(project: Path) -> None:
     """Holm over the whole matrix: chance alone crowns nobody (20 candidates drawn from one law)."""
     import random

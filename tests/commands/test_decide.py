@@ -125,6 +125,19 @@ def test_slices_and_fields_have_floors(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["min_slice={complex: 0.5}", "min_field={parties[].name: 0.3}"],
+        ["min_slice.complex=0.5", "min_field.parties[].name=0.3"],
+        ["+min_slice.complex=0.5", "+min_field={parties[].name: 0.3}"],
+    ],
+)
+def test_floors_are_said_in_any_of_three_ways(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert kept("machine.usd_per_hour=0.35", *words) in (0, 1)
+    assert "privacy=public, min_slice.complex=0.5, min_field.parties[].name=0.3\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         ([], "give task=NAME, table=FILE or scenario=NAME"),
@@ -140,7 +153,10 @@ def test_slices_and_fields_have_floors(capsys: pytest.CaptureFixture[str]) -> No
         (["scenario=request_scale", "+max.usd=1"], "max.usd is not known"),
         (["scenario=request_scale", "privacy=secret"], "privacy='secret'"),
         (["scenario=request_scale", "growth=0"], "growth=0 must be above 0"),
-        (["scenario=request_scale", "draws=3"], "at least 100"),
+        (["scenario=request_scale", "growth=inf"], "growth=inf must be above 0, and finite"),
+        (["scenario=request_scale", "seed=-1"], "seed=-1 must be at least 0"),
+        (["scenario=request_scale", "draws=3"], "draws=3 must be in 100..100000"),
+        (["scenario=request_scale", "draws=1000000000"], "must be in 100..100000"),
         (["scenario=request_scale", "costs.peak=0.5"], "peak=0.5 must be at least 1"),
         (["scenario=request_scale", "costs.utilisation=2"], "utilisation=2 must be above 0 and at most 1"),
         (["scenario=request_scale", "costs.own.setup_usd=-4"], "setup of own=-4 must be at least 0"),

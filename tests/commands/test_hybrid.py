@@ -1,5 +1,6 @@
 """Hybrids as a user runs them: two models, one policy, one folder; the bill, the ledger of what left, and the mends."""
 
+import csv
 import json
 import os
 import socket
@@ -182,6 +183,44 @@ def test_measured_is_what_the_policy_simulates_from_stored_runs(project: Path, h
         assert found.text == (calls[-1].completion.text if calls[-1].completion else None)
 
 
+def test_a_strong_model_that_fails_leaves_the_cheap_answer_live_and_simulated(
+    project: Path, hybrid: Any, capsys: Any
+) -> None:
+    """The strong model answers half of the documents with HTTP 500: the cheap answers stand, in the run as in the
+    simulation."""
+    assert main(["run", "task=mine", "model=rules"]) == 0
+    for words in (["run", "task=mine", "model=remote"], RUN):
+        hybrid.reset(
+            replies=hybrid.replies, faults={"500": 0.5}, fault_attempts=0
+        )  # a document's first try fares alike
+        assert main([*words, "attempts=1"]) == 4, (
+            "a strong model that is down is told, though every document is answered"
+        )
+    assert "in vain, so that the answers of rules stand: " in capsys.readouterr().out
+    live = store.answered(folders(project)[0])
+    alone = {model: store.answered(folders(project, model)[0]) for model in ("rules", "remote")}
+    lost = {key for key, record in alone["remote"].items() if record.answer is None}
+    fell = {key for key, record in live.items() if record.route.get("fell_back")}
+    sent = {key for key, record in live.items() if len(record.calls) > 1}
+    assert fell == lost & sent and 0 < len(fell) < len(sent)
+    assert {live[key].text for key in fell} == {alone["rules"][key].text for key in fell}
+    assert all(record.answer is not None for record in live.values())
+    capsys.readouterr()
+    assert main(["route", "task=mine", "policy=policy.json", "out=routed"]) == 0
+    with (project / "routed" / "route_documents.csv").open() as file:
+        told = {one["sample_id"]: one["answers"] for one in csv.DictReader(file)}
+    frame = evals.load_runs(folders(project)[0])
+    assert told == dict(zip(frame["sample_id"], frame["answered_by"], strict=True))
+    (row,) = store.read_json(project / "routed" / "route.json")["hybrids"]
+    assert summary(project)["quality"]["f1"]["value"] == pytest.approx(row["quality"]["value"], abs=1e-12)
+    assert summary(project)["hybrid"]["fell_back"] == {"server": len(fell)}
+    hybrid.reset(replies=hybrid.replies)
+    assert main([*RUN, "attempts=1", "retry_errors=true"]) == 0
+    again = store.answered(folders(project)[0])
+    assert not any(record.route.get("fell_back") for record in again.values())
+    assert {(name, 0) for name in hybrid.log()["documents"]} == fell, "only what the strong model had failed"
+
+
 # Going on, budgets, the cache ---------------------------------------------------------------------------------
 
 
@@ -333,9 +372,8 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_the_block_itself_is_felt(project: Path, hybrid: Any, no_sockets: list[Any]) -> None:
     """Without the key, the same hybrid does try to connect: what the next tests see missing could be seen."""
     assert main([*RUN, "attempts=1"]) == 4
-    assert (
-        no_sockets and summary(project)["errors"]["server"] == summary(project)["hybrid"]["models"]["remote"]["calls"]
-    )
+    told = summary(project)["hybrid"]
+    assert no_sockets and told["fell_back"] == {"server": told["models"]["remote"]["calls"]}
 
 
 def test_local_only_never_opens_a_socket_and_has_no_fallback(project: Path, hybrid: Any, no_sockets: list[Any]) -> None:

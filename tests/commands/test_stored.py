@@ -31,6 +31,13 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("import", "task=null", "task=null"),
         ("import", "option=x", "option=x"),
         ("import", "-m", "-m"),
+        ("decide", "min_slice={complex: 0.7}", "++min_slice={complex: 0.7}"),
+        ("decide", "min_slice.complex=0.7", "++min_slice={complex: 0.7}"),
+        ("decide", "+min_field.parties[].name=0.7", r"++min_field={parties\[\].name: 0.7}"),
+        ("decide", "docs_per_s.qwen25_0.5b=2", "++docs_per_s={qwen25_0.5b: 2}"),
+        ("decide", "docs_per_s.qwen25_0.5b.low=2", "++docs_per_s={qwen25_0.5b: {low: 2}}"),
+        ("decide", "min_slice={}", "min_slice={}"),
+        ("decide", "min.f1=0.7", "min.f1=0.7"),
     ],
 )
 def test_only_what_must_be_is_translated(word: str, given: str, found: str) -> None:

@@ -75,8 +75,14 @@ def test_calls_have_their_own_role_model_and_timing_and_the_last_answer_counts()
 def test_each_model_is_asked_once_whatever_the_router_says() -> None:
     cheap, strong = Named("a"), Named("b", lambda request, n: failure("content_filter"))
     (record,) = run(Two(cheap, strong), samples(1)).records
-    assert [c.model for c in record.calls] == ["a", "b"] and record.answer is None
-    assert record.error == "content_filter", "the last call counts, also where it failed"
+    assert [c.model for c in record.calls] == ["a", "b"] and record.calls[1].error == "content_filter"
+    assert record.answer == 0, "the cheap answer stands where the strong model fails"
+
+
+def test_a_document_fails_where_both_models_do() -> None:
+    cheap, strong = (Named(name, lambda request, n: failure("content_filter")) for name in "ab")
+    (record,) = run(Two(cheap, strong), samples(1)).records
+    assert len(record.calls) == 2 and record.answer is None and record.error == "content_filter"
 
 
 def test_a_document_in_parts_is_decided_as_a_whole() -> None:
@@ -224,8 +230,8 @@ def test_every_outcome_of_both_is_the_record_that_a_plain_reading_gives(
     found = run(router, asked, means=means, concurrency=concurrency).by_id
     assert len(found) == len(plan)
     for i, (cheap, doubt, strong) in enumerate(plan):
-        record, last = found[f"d{i}"], strong if doubt else cheap
-        digit = "2" if doubt else "0"
+        record, asked_strong = found[f"d{i}"], doubt and (strong == "ok" or cheap != "ok")
+        last, digit = (strong, "2") if asked_strong else (cheap, "0")  # the cheap answer stands where strong fails
         assert record.text == (None if last != "ok" else f"{digit}+{digit}" if parts else digit)
         assert record.error == {"ok": None, "no": "content_filter", "forbidden": "privacy"}[last]
         wanted = {"a"} | ({"b"} if doubt else set())

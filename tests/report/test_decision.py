@@ -27,7 +27,7 @@ def test_two_sentences_that_a_manager_can_read() -> None:
     assert len(told) == 2
     assert told[0] == "At 5,000 documents a day, use own: $24.00 a day ($730.00 a month), f1 0.800."
     assert told[1].startswith(
-        "The runner-up, api, costs $1,476.00 a day more; it is the cheapest in 100 % of the draws"
+        "The runner-up, api, costs $1,476.00 a day more; own is the cheapest in 100 % of the draws"
     )
 
 

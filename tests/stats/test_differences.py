@@ -87,6 +87,7 @@ def test_the_paired_interval_covers_near_the_ceiling() -> None:
     assert 0.93 <= covered(found, 0.03) <= 0.97
 
 
+@pytest.mark.slow
 def test_the_ratio_interval_covers_near_the_ceiling() -> None:
     """Micro F1 of some 0.95 over documents of 5 to 14 fields, 100 documents."""
     random, found = np.random.default_rng(6), []
