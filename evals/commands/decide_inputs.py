@@ -124,21 +124,12 @@ def _of_policies(
 ) -> "list[Option]":
     """The hybrids of saved policies. Raises `ConfigError` for one that was fitted for another task or schema."""
     from evals.analysis.hybrids import of_policy
-    from evals.policy.saved import load_policy, misfit
+    from evals.policy.saved import check_fits, load_policy
 
     found = []
     for where in settings.policies or ():
         policy = load_policy(where).policy
-        hashes = about.get("hashes") or {}
-        version = None if about.get("task_version") is None else str(about["task_version"])
-        here: dict[str, Any] = {
-            "task": str(about["task"]),
-            "version": version,
-            "schema": hashes.get("schema"),
-            "prompt": hashes.get("prompt"),
-        }
-        if reason := misfit(policy, **here):
-            raise ConfigError(f"{where}: {reason}")
+        check_fits(policy, where, about)
         if (option := of_policy(policy, where, options, metric, costs)) is not None:
             found.append(option)
     return found

@@ -149,28 +149,17 @@ def _signal(settings: ReviewSettings, run: _Run, notes: list[str]) -> Mapping[st
     """P(error) as saved; of a hybrid's run nothing is taken from its own policy, which speaks of the cheap answers."""
     if settings.policy is None:
         return None
-    from evals.policy.saved import load_policy, misfit
+    from evals.policy.saved import check_fits, fitted_on, load_policy
 
     policy, manifest = load_policy(settings.policy).policy, run.manifest
     if policy.kind != "cascade" or policy.signal is None:
         raise ConfigError(f"policy={settings.policy} is a {policy.kind}: review needs the P(error) of a cascade")
-    hashes = manifest["hashes"]
-    if reason := misfit(
-        policy,
-        task=manifest["task"],
-        version=manifest.get("task_version"),
-        schema=hashes.get("schema"),
-        prompt=hashes.get("prompt"),
-    ):
-        raise ConfigError(f"{settings.policy}: {reason}")
+    check_fits(policy, settings.policy, manifest)
     if policy.cheap != manifest["option"]:
         raise ConfigError(
             f"{settings.policy} speaks of the answers of {policy.cheap}, this run is of {manifest['option']}"
         )
-    if (
-        policy.about.get("dataset") == stable_hash(manifest["dataset"])
-        and policy.about.get("split") == manifest["split"]
-    ):
+    if fitted_on(policy, manifest):
         notes.append("P(error) was fitted on these very documents: the figures flatter it")
     return policy.signal
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evals import store
 from evals.commands.settings_route import RouteSettings
+from evals.core import stable_hash
 from evals.errors import ConfigError, DataError, EvalsError
 from evals.report import files
 
@@ -296,7 +297,7 @@ def _about(row: Mapping[str, Any], stored: Stored, launcher: str) -> dict[str, A
         "task_version": manifest.get("task_version"),
         **{name: manifest["hashes"].get(name) for name in ("schema", "prompt", "scorer")},
         "metric": stored.metric,
-        "dataset": _dataset(manifest),
+        "dataset": stable_hash(manifest["dataset"]),
         "split": manifest["split"],
         "runs": {
             str(one["option"]): {"run_key": one.get("run_key"), "started_at": one.get("started_at")} for one in used
@@ -306,39 +307,25 @@ def _about(row: Mapping[str, Any], stored: Stored, launcher: str) -> dict[str, A
     }
 
 
-def _dataset(manifest: dict[str, Any]) -> str:
-    from evals.core import stable_hash
-
-    return stable_hash(manifest["dataset"])
-
-
 # A saved policy -----------------------------------------------------------------------------------------------
 
 
 def _replay(settings: RouteSettings) -> Route:
     """What a saved policy would have done on these runs: by `policy.choose`, document by document."""
     from evals.analysis.replay import replay
-    from evals.policy.saved import load_policy, misfit
+    from evals.policy.saved import check_fits, fitted_on, load_policy
 
     policy = load_policy(str(settings.policy)).policy
     notes: list[str] = []
     stored = read_runs(settings, settings.split, notes)
     manifest = stored.manifests[0]
-    hashes = manifest["hashes"]
-    if reason := misfit(
-        policy,
-        task=manifest["task"],
-        version=manifest.get("task_version"),
-        schema=hashes.get("schema"),
-        prompt=hashes.get("prompt"),
-    ):
-        raise ConfigError(f"{settings.policy}: {reason}")
+    check_fits(policy, str(settings.policy), manifest)
     if stored.requests is None:
         raise ConfigError(f"policy={settings.policy}: {notes[-1]}")
     for option in (policy.cheap, policy.strong):
         if option is not None and option not in stored.documents.options:
             raise ConfigError(f"{settings.policy} was fitted on the option {option!r}, of which there is no run here")
-    if _dataset(manifest) == policy.about.get("dataset") and manifest["split"] == policy.about.get("split"):
+    if fitted_on(policy, manifest):
         notes.append("the policy was fitted on these very documents: its figures here flatter it")
     routed, rows = replay(policy, stored.documents, stored.requests, stored.records, wanted_of(settings), notes)
     report = {"title": _title(settings), "metric": stored.metric, **routed.report, "left_out": stored.left}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from evals.core import Call, Completion, Policy, PolicyKind, Request
+from evals.core import Call, Completion, Policy, PolicyKind, Request, stable_hash
 from evals.errors import ConfigError
 from evals.policy.choosing import OPERATORS, Places, Side, choose
 from evals.policy.signals import PLAIN
@@ -102,6 +102,25 @@ def decode(given: Mapping[str, Any], where: str) -> Policy:
     if given.get("rule") is not None:
         _rule(given["rule"], where)
     return Policy(**{name: given[name] for name in names if name in given})
+
+
+def check_fits(policy: Policy, path: str | Path, manifest: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` where the policy of a file does not fit the answers of a run with this manifest."""
+    hashes, version = manifest.get("hashes") or {}, manifest.get("task_version")
+    if reason := misfit(
+        policy,
+        task=str(manifest["task"]),
+        version=None if version is None else str(version),
+        schema=hashes.get("schema"),
+        prompt=hashes.get("prompt"),
+    ):
+        raise ConfigError(f"{path}: {reason}")
+
+
+def fitted_on(policy: Policy, manifest: Mapping[str, Any]) -> bool:
+    """Was the policy fitted on the very documents of this run?"""
+    same = policy.about.get("dataset") == stable_hash(manifest["dataset"])
+    return same and policy.about.get("split") == manifest["split"]
 
 
 def misfit(
