@@ -265,13 +265,13 @@ def _throughput(
 ) -> Figure | None:
     """Documents a second of one machine: declared, or those of the run over the time in which it was busy. Of a run that
     did not fill the machine, or was made on another one, it is an extrapolation: assumed, and told."""
-    from evals.analysis.table import busy_seconds
+    from evals.analysis.rows import FrameRows, busy_seconds
 
     title = f"throughput of {name}"
     if name in ask.docs_per_s:
         return figure(ask.docs_per_s[name], title, unit="documents/s", where=f"docs_per_s.{name}", least=1e-12)
     fresh = rows[rows["latency_s"].notna() & ~rows["cached"].astype(bool)]
-    busy = busy_seconds(fresh) if len(fresh) else None
+    busy = busy_seconds(FrameRows(fresh)) if len(fresh) else None
     if not busy:
         return None
     rate, load = len(fresh) / busy, str(about.get("load") or "load not stated")

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from evals.analysis.routed import API_USD, machine_dollars
-from evals.analysis.table import busy_seconds
-from evals.analysis.table import seconds as seconds_of
+from evals.analysis.rows import FrameRows, busy_seconds
+from evals.analysis.spans import seconds as seconds_of
 from evals.core import Price, Usage
 from evals.errors import ConfigError
 from evals.pricing import machine_cost_usd, tier_price, usage_cost_usd
@@ -136,7 +136,9 @@ def _by_machine(part: pd.DataFrame, given: Any) -> pd.DataFrame:
             part.loc[rows.index, "cost_usd"] = part.loc[rows.index, "notional_usd"] = dollars
             continue
         timed = {"started_at", "queued_s", "cached"} <= set(rows.columns)
-        seconds = busy_seconds(rows) if timed else float(rows["latency_s"].sum()) if "latency_s" in rows else None
+        seconds = (
+            busy_seconds(FrameRows(rows)) if timed else float(rows["latency_s"].sum()) if "latency_s" in rows else None
+        )
         spent = machine_cost_usd(seconds, price.usd_per_hour)
         if spent is not None and (total := float(rows["latency_s"].sum())) > 0:
             share = rows["latency_s"] / total * spent

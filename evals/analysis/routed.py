@@ -14,6 +14,7 @@ import pandas as pd
 
 from evals import store
 from evals.analysis.joined import Lines, paired
+from evals.analysis.spans import seconds, union_seconds
 from evals.core import Call, Price, Record
 from evals.pricing import call_cost_usd, machine_cost_usd, own_prices
 
@@ -56,8 +57,6 @@ def _answering(calls: Sequence[Line], answer: int) -> str | None:
 
 def machine_dollars(own_s: "Array", starts: "Array", usd_per_hour: float | None) -> "Array":
     """What each row cost on the machine: 0 where it was not asked, NaN where it was and has no price."""
-    from evals.analysis.table import union_seconds
-
     asked = ~np.isnan(own_s)
     known = asked & ~np.isnan(starts)
     spent = machine_cost_usd(union_seconds(starts[known], starts[known] + own_s[known]), usd_per_hour)
@@ -120,7 +119,7 @@ def summary(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _machine_usd(folder: Path, manifest: Mapping[str, Any]) -> float | None:
     """What the machine of one's own cost in all; `None` where it has no price, or there is none."""
-    from evals.analysis.table import load_run, seconds
+    from evals.analysis.table import load_run
 
     price = (manifest.get("machine") or {}).get("usd_per_hour")
     if price is None or manifest.get("location") not in ("own", "mixed"):

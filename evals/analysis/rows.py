@@ -18,7 +18,7 @@ from evals import store
 from evals.analysis import columnar
 from evals.analysis.columns import MONEY
 from evals.analysis.routed import machine_dollars
-from evals.analysis.table import seconds, union_seconds
+from evals.analysis.spans import seconds, union_seconds
 from evals.pricing import machine_cost_usd
 from evals.stats import Array
 

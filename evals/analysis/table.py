@@ -17,6 +17,8 @@ from evals import store
 from evals.analysis import columnar
 from evals.analysis.columns import COUNTS, FLAGS, MONEY, NUMBERS, SCORES, TEXTS, TYPES
 from evals.analysis.routed import API_USD, add_machine
+from evals.analysis.rows import FrameRows, busy_seconds
+from evals.analysis.spans import seconds
 from evals.catalog import nearest
 from evals.errors import StoreError
 from evals.pricing import machine_cost_usd
@@ -24,7 +26,6 @@ from evals.pricing import machine_cost_usd
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evals.stats import Array
 
 __all__ = [
     "COUNTS",
@@ -33,7 +34,6 @@ __all__ = [
     "SCORES",
     "TEXTS",
     "TYPES",
-    "busy_seconds",
     "load_run",
     "load_runs",
     "run_folders",
@@ -147,7 +147,7 @@ def machine_costs(path: Path, usd_per_hour: float | None) -> tuple[float | None,
     if usd_per_hour is None:
         return None, 0.0
     timed = _frame(path, ["started_at", "queued_s", "latency_s", "cached"])
-    return machine_cost_usd(busy_seconds(timed), usd_per_hour), float(timed["latency_s"].sum())
+    return machine_cost_usd(busy_seconds(FrameRows(timed)), usd_per_hour), float(timed["latency_s"].sum())
 
 
 def _frame(path: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -170,34 +170,6 @@ def _tags(column: "pa.ChunkedArray") -> "pd.Series[Any]":
             key = tuple(tags or ())
             found.append(shared.setdefault(key, np.array(key, dtype=object)))
     return pd.Series(found, dtype=object)
-
-
-def busy_seconds(frame: pd.DataFrame) -> float | None:
-    """Seconds in which at least one fresh document was under way: pauses between sessions of a run do not count."""
-    timed = frame[frame["latency_s"].notna() & ~frame["cached"] & frame["started_at"].notna()]
-    if timed.empty:
-        return None
-    start = seconds(timed["started_at"])
-    return union_seconds(start, start + (timed["queued_s"].fillna(0) + timed["latency_s"]).to_numpy())
-
-
-def seconds(texts: "pd.Series[Any]") -> "Array":
-    """ISO 8601 times as seconds; NaN where there is none."""
-    found = pd.to_datetime(texts, utc=True, format="ISO8601").to_numpy("datetime64[us]")
-    return np.where(np.isnat(found), np.nan, found.astype(np.int64) / 1e6)
-
-
-def union_seconds(start: "Array", end: "Array") -> float | None:
-    """Length of the union of spans; `None` where there is none."""
-    if not len(start):
-        return None
-    if (start[1:] < start[:-1]).any():
-        order = np.argsort(start, kind="stable")
-        start, end = start[order], end[order]
-    end = np.maximum.accumulate(end)
-    gaps = start[1:] - end[:-1]
-    np.clip(gaps, 0, None, out=gaps)
-    return float(end[-1] - start[0] - gaps.sum())
 
 
 def field_rows(folder: Path) -> pd.DataFrame:

@@ -12,7 +12,8 @@ from made_runs import at, call, leaf, made, record, score
 
 import evals
 from evals import store
-from evals.analysis import columnar, table
+from evals.analysis import columnar
+from evals.analysis.rows import FrameRows, busy_seconds
 from evals.core import Call, Completion, Price, Usage
 from evals.errors import StoreError
 
@@ -164,7 +165,7 @@ def test_busy_seconds_is_the_length_of_the_union(spans: list[tuple[int, int, int
         }
     ).astype({"started_at": "str", "queued_s": float, "latency_s": float, "cached": bool})
     some = any(kind == "fresh" for *_, kind in spans)
-    assert table.busy_seconds(frame) == (pytest.approx(len(busy) / 1000, abs=1e-5) if some else None)
+    assert busy_seconds(FrameRows(frame)) == (pytest.approx(len(busy) / 1000, abs=1e-5) if some else None)
 
 
 def test_fields_are_one_row_a_leaf(tmp_path: Path) -> None:
