@@ -63,13 +63,24 @@ class Rows(Protocol):
         ...
 
 
-def waited(rows: Rows) -> Mask:
-    """Rows whose seconds are a person's wait for an answer: timed in this run and answered. What failed at once kept
-    nobody waiting; a time-out counts with what it took, which is less than the answer would have (censored)."""
+def fresh(rows: Rows) -> Mask:
+    """Rows that were timed in this run."""
+    timed: Mask = ~np.isnan(rows.numbers("latency_s")) & ~rows.flags("cached")
+    return timed
+
+
+def answered(rows: Rows) -> Mask:
+    """Rows whose seconds, where they were timed, are a person's wait for an answer. What failed at once kept nobody
+    waiting; a time-out counts with what it took, which is less than the answer would have (censored)."""
     codes, words = rows.words("error")
     timed_out = np.array([*(word == "timeout" for word in words), False])[codes]
-    answers: Mask = ~np.isnan(rows.numbers("latency_s")) & ~rows.flags("cached") & (~rows.flags("failed") | timed_out)
-    return answers
+    mask: Mask = ~rows.flags("failed") | timed_out
+    return mask
+
+
+def waited(rows: Rows) -> Mask:
+    """Fresh rows that were `answered`: those that a latency is of."""
+    return fresh(rows) & answered(rows)
 
 
 def busy_seconds(rows: Rows) -> float | None:

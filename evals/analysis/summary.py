@@ -12,7 +12,7 @@ import pandas as pd
 
 from evals.analysis.outcomes import Documents, documents, outcomes
 from evals.analysis.own_score import with_own_score
-from evals.analysis.rows import Codes, FileRows, FrameRows, Mask, Rows, Tags, busy_seconds, waited
+from evals.analysis.rows import Codes, FileRows, FrameRows, Mask, Rows, Tags, answered, busy_seconds, fresh, waited
 from evals.errors import INFRASTRUCTURE
 from evals.pricing import machine_cost_usd, weakest
 from evals.stats import mean_t, quantile
@@ -38,7 +38,7 @@ def _summary(rows: Rows, manifest: Mapping[str, Any], *, single: bool) -> dict[s
     count = len(next(iter(of_slice.values()), next(iter(of_tag.values()), np.zeros(1, bool))))
     told = documents(rows, single=single)
     whole = outcomes(rows, cells, count, told)
-    fresh, seconds = _fresh(rows), busy_seconds(rows)
+    timed, seconds = fresh(rows), busy_seconds(rows)
     errors, endings = rows.words("error"), rows.words("finish_reason")
     infra = _among(errors, INFRASTRUCTURE)
 
@@ -66,10 +66,10 @@ def _summary(rows: Rows, manifest: Mapping[str, Any], *, single: bool) -> dict[s
         "refused": int(_among(endings, {"refusal"}).sum()),
         "quality": own(whole.quality(), None),
         "quality_without_failed_infrastructure": without,
-        "cost": _cost(rows, manifest, told, fresh, seconds),
-        "latency": _latency(rows, manifest, waited(rows)),
+        "cost": _cost(rows, manifest, told, timed, seconds),
+        "latency": _latency(rows, manifest, timed & answered(rows)),
         "notes": notes(manifest),
-        "throughput": _throughput(rows, fresh, seconds),
+        "throughput": _throughput(rows, timed, seconds),
         "slices": {name: whole.quality(of_slice[name]) for name in sorted(of_slice, reverse=True)},
         "tags": {tag: whole.quality(of_tag[tag]) for tag in sorted(of_tag)},
     }
@@ -116,16 +116,11 @@ def latency(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return _latency(rows, manifest, waited(rows))
 
 
-def _fresh(rows: Rows) -> Mask:
-    """Rows that were timed in this run."""
-    return ~np.isnan(rows.numbers("latency_s")) & ~rows.flags("cached")
-
-
-def _latency(rows: Rows, manifest: Mapping[str, Any], fresh: Mask) -> dict[str, Any]:
-    p50, p95 = quantiles(rows.numbers("latency_s")[fresh], (0.5, 0.95))
+def _latency(rows: Rows, manifest: Mapping[str, Any], timed: Mask) -> dict[str, Any]:
+    p50, p95 = quantiles(rows.numbers("latency_s")[timed], (0.5, 0.95))
     n = p50.n
-    ttft = quantile(rows.numbers("ttft_s")[fresh], 0.5)
-    lag = quantile(rows.numbers("loop_lag_s")[fresh], 0.95)
+    ttft = quantile(rows.numbers("ttft_s")[timed], 0.5)
+    lag = quantile(rows.numbers("loop_lag_s")[timed], 0.95)
     bent = lag.value / p50.value if n and p50.value else 0.0
     return {
         "p50_s": _number(p50.value),
@@ -152,12 +147,12 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _throughput(rows: Rows, fresh: Mask, seconds: float | None) -> dict[str, Any]:
+def _throughput(rows: Rows, timed: Mask, seconds: float | None) -> dict[str, Any]:
     """Documents a minute and output tokens a second over the time in which documents were under way."""
-    n = int(fresh.sum())
+    n = int(timed.sum())
     if not seconds:
         return {"docs_per_min": None, "tokens_per_s": None, "busy_s": None, "n": 0}
-    tokens = _known_sum(rows.numbers("output_tokens")[fresh])
+    tokens = _known_sum(rows.numbers("output_tokens")[timed])
     return {
         "docs_per_min": n / seconds * 60,
         "tokens_per_s": tokens / seconds if tokens else None,
@@ -167,7 +162,7 @@ def _throughput(rows: Rows, fresh: Mask, seconds: float | None) -> dict[str, Any
 
 
 def _cost(
-    rows: Rows, manifest: Mapping[str, Any], told: Documents, fresh: Mask, seconds: float | None
+    rows: Rows, manifest: Mapping[str, Any], told: Documents, timed: Mask, seconds: float | None
 ) -> dict[str, Any]:
     """Dollars. Of an own machine: measured seconds x declared hourly price; of a remote model: reported usage x the
     manifest's dated prices. `None` where a factor is not known; `usd_per_1k` counts what was wasted too."""
@@ -176,7 +171,7 @@ def _cost(
     price = (manifest.get("machine") or {}).get("usd_per_hour")
     own = manifest.get("location") == "own"
     spent = machine_cost_usd(seconds, price) if own else None
-    n = int(fresh.sum())
+    n = int(timed.sum())
     return {
         "kind": "machine" if own else None,
         "usd_per_1k": None if spent is None or not n else spent / n * 1000,
