@@ -29,7 +29,7 @@ CHILD = """
 import resource, sys, time
 begun = time.process_time()
 from evals.cli import main
-import evals.commands.compare, evals.analysis.changes, evals.analysis.gates, evals.report.junit, evals.report.markdown
+import evals.commands.compare, evals.analysis.comparing.changes, evals.analysis.comparing.gates, evals.report.junit, evals.report.markdown
 import pyarrow.parquet, rich.console
 imports = time.process_time() - begun
 at = time.perf_counter(), time.process_time()

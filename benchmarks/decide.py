@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from evals.analysis.breakeven import break_even
-from evals.analysis.constraints import Limits
-from evals.analysis.decide import decide
-from evals.analysis.figures import figure
-from evals.analysis.judging import SWEEP, Ask
-from evals.analysis.options import Costs, Option, Proof, declared
-from evals.analysis.volume import Bill
+from evals.analysis.deciding.breakeven import break_even
+from evals.analysis.deciding.constraints import Limits
+from evals.analysis.deciding.decide import decide
+from evals.analysis.deciding.figures import figure
+from evals.analysis.deciding.judging import SWEEP, Ask
+from evals.analysis.deciding.options import Costs, Option, Proof, declared
+from evals.analysis.deciding.volume import Bill
 
 OPTIONS, DRAWS, DOCUMENTS = 12, 2000, 1000
 

@@ -35,7 +35,7 @@ def main() -> None:
     """Print a line a size: milliseconds a document, records a second, growth of the process."""
     import evals
     from evals.commands.run import run
-    from evals.commands.settings import RunSettings
+    from evals.commands.settings.run import RunSettings
 
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)

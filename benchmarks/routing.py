@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from evals.analysis.documents import Documents
-from evals.analysis.routing import Wanted, route
+from evals.analysis.routing.documents import Documents
+from evals.analysis.routing.simulate import Wanted, route
 from evals.core import Call, Completion, Policy, Request
 from evals.policy import choose, features, signals
 

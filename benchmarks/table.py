@@ -98,7 +98,7 @@ def step(name: str, folder: Path) -> None:
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    from evals.analysis import columnar, grouped, summary
+    from evals.analysis.tables import columnar, grouped, summary
     from evals.store import read_json
 
     manifest = read_json(folder / "manifest.json")

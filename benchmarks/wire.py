@@ -74,7 +74,7 @@ def ours(n: int, url: str, transport: str, stream: bool) -> dict[str, float]:
     """The tool itself, from the prepared file to the last durable, scored record."""
     import evals.__main__  # noqa: F401  (as `python -m evals` sets the collector)
     from evals.commands import run as command
-    from evals.commands.settings import validated
+    from evals.commands.settings.run import validated
 
     found: dict[str, float] = {}
     finish = command._finish

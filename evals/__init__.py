@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evals.analysis.imported import load_table as load_table
-    from evals.analysis.priced import add_cost as add_cost
-    from evals.analysis.table import load_runs as load_runs
+    from evals.analysis.tables.imported import load_table as load_table
+    from evals.analysis.tables.priced import add_cost as add_cost
+    from evals.analysis.tables.table import load_runs as load_runs
     from evals.api import canary as canary
     from evals.api import compare as compare
     from evals.api import decide as decide
@@ -40,12 +40,12 @@ _HOME = {
     "compare": "evals.api",
     "history": "evals.api",
     "import_logs": "evals.api",
-    "add_cost": "evals.analysis.priced",
+    "add_cost": "evals.analysis.tables.priced",
     "decide": "evals.api",
     "frontier": "evals.api",
     "load_policy": "evals.policy.saved",
-    "load_runs": "evals.analysis.table",
-    "load_table": "evals.analysis.imported",
+    "load_runs": "evals.analysis.tables.table",
+    "load_table": "evals.analysis.tables.imported",
     "load_task": "evals.loading",
     "read_jsonl": "evals.loading",
     "plan": "evals.api",

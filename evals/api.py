@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, overload
 import pandas as pd
 
 from evals import catalog
-from evals.analysis.table import run_folders
+from evals.analysis.tables.table import run_folders
 from evals.commands import sides
 from evals.commands.canary import Canary
 from evals.commands.canary import canary as _canary
@@ -33,14 +33,14 @@ from evals.commands.route import route as _route
 from evals.commands.run import Finished
 from evals.commands.run import run as _run
 from evals.commands.score import score as _score
-from evals.commands.settings import RunSettings, ScoreSettings, validated
-from evals.commands.settings_compare import CompareSettings, HistorySettings
-from evals.commands.settings_decide import DecideSettings
-from evals.commands.settings_frontier import FrontierSettings
-from evals.commands.settings_import import ImportSettings
-from evals.commands.settings_plan import CanarySettings, PlanSettings
-from evals.commands.settings_review import ReviewSettings
-from evals.commands.settings_route import RouteSettings
+from evals.commands.settings.compare import CompareSettings, HistorySettings
+from evals.commands.settings.decide import DecideSettings
+from evals.commands.settings.frontier import FrontierSettings
+from evals.commands.settings.imports import ImportSettings
+from evals.commands.settings.plan import CanarySettings, PlanSettings
+from evals.commands.settings.review import ReviewSettings
+from evals.commands.settings.route import RouteSettings
+from evals.commands.settings.run import RunSettings, ScoreSettings, validated
 from evals.commands.stored import has_runs
 from evals.errors import ConfigError
 from evals.report import files, html
@@ -202,7 +202,7 @@ def results(where: str | os.PathLike[str] | None = None, *, by: str | Sequence[s
     the runs' tables in the memory of a few columns.
     """
     if by is not None:
-        from evals.analysis.grouped import grouped
+        from evals.analysis.tables.grouped import grouped
 
         return Results(grouped(where, [by] if isinstance(by, str) else by))
     summaries = [read_json(folder / "summary.json") for folder in run_folders(where)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from evals import catalog
 from evals.commands import dispatch, helping
-from evals.commands.settings import COMMANDS, unknown_key, validated
+from evals.commands.settings.run import COMMANDS, unknown_key, validated
 from evals.commands.stored import translated
 from evals.errors import BudgetReached, ConfigError, EvalsError, Stopped, UserError
 

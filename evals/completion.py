@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from evals import catalog
-from evals.commands.settings import COMMANDS
+from evals.commands.settings.run import COMMANDS
 from evals.commands.sides import ANSWERING, KEYS
 
 

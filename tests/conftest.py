@@ -1,12 +1,9 @@
 """A small project of a user's own, as a fixture: a task, its YAML, forty documents."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "server"))
 from provider_fixture import provider, provider_session  # noqa: F401
 
 TASK = '''"""A user's own task."""

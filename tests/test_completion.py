@@ -10,7 +10,7 @@ import pytest
 
 from evals import catalog
 from evals.cli import main
-from evals.commands.settings import COMMANDS, described
+from evals.commands.settings.run import COMMANDS, described
 
 Press = Callable[[str], list[str]]
 

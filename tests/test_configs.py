@@ -7,7 +7,7 @@ import pytest
 
 from evals import catalog, cli
 from evals.commands import build
-from evals.commands.settings import COMMANDS, BudgetSettings, RunSettings, validated
+from evals.commands.settings.run import COMMANDS, BudgetSettings, RunSettings, validated
 
 GROUPS = ("task", "model", "machine")
 NEEDS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evals import cli, store
-from evals.commands.settings import COMMANDS, validated
+from evals.commands.settings.run import COMMANDS, validated
 from evals.report import console
 
 ROOT = Path(__file__).parents[1]

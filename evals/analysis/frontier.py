@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from evals.analysis import pareto
-from evals.analysis.units import Units, axis_of, interval_of, paired_units
+from evals.analysis.tables.units import Units, axis_of, interval_of, paired_units
 from evals.errors import ConfigError, DataError
 from evals.stats import Array, Estimate, paired_draws, wilson
 from evals.stats.draws import dominated, signs

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from evals.analysis.calibration import calibration_error, fit_signal, predicted, ranking
-from evals.analysis.candidates import fitted, matrix, usable
-from evals.analysis.coverage import residual_error, review_cost, review_share, risk_coverage
-from evals.analysis.crossfit import cross_fitted
-from evals.analysis.documents import Documents
+from evals.analysis.routing.calibration import calibration_error, fit_signal, predicted, ranking
+from evals.analysis.routing.candidates import fitted, matrix, usable
+from evals.analysis.routing.coverage import residual_error, review_cost, review_share, risk_coverage
+from evals.analysis.routing.crossfit import cross_fitted
+from evals.analysis.routing.documents import Documents
 from evals.stats import Array, Estimate, mean_t, wilson
 
 LEAST = 40

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evals.commands.settings import BudgetSettings, RunSettings
+from evals.commands.settings.run import BudgetSettings, RunSettings
 from evals.commands.sides import parts
 from evals.core import Call, Price, Record, Request, Usage
 from evals.engine.budget import Budget, Spent

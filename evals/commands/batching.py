@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 
 from evals import store
 from evals.commands import answering
-from evals.commands.settings import RunSettings
+from evals.commands.settings.run import RunSettings
 from evals.core import Price, Record, Sample, Task
 from evals.engine.batch import Submitted, run_batch
 from evals.engine.egress import Egress

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from evals import catalog
 from evals.commands import sides
-from evals.commands.settings import RunSettings, ScoreSettings
+from evals.commands.settings.run import RunSettings, ScoreSettings
 from evals.core import stable_hash
 from evals.errors import ConfigError
 from evals.loading import ExtractionTask, import_task, load_task

@@ -14,7 +14,7 @@ from evals import store
 from evals.commands import build
 from evals.commands.plan import as_run
 from evals.commands.run import INFRASTRUCTURE_LIMIT, Finished, run
-from evals.commands.settings_plan import CanarySettings
+from evals.commands.settings.plan import CanarySettings
 from evals.errors import INFRASTRUCTURE, BudgetReached, Stopped
 from evals.loading import ExtractionTask
 from evals.report import files
@@ -66,9 +66,9 @@ def canary(settings: CanarySettings, *, launcher: str = "python", progress: bool
 
 def _earlier(task: ExtractionTask, option: str, settings: CanarySettings) -> tuple[list[Path], list[str]]:
     """The complete canaries of this option that are alike, oldest first; and what is not alike, in words."""
-    from evals.analysis.baseline import dataset_hash
-    from evals.analysis.compare import SAME
-    from evals.analysis.table import run_folders
+    from evals.analysis.comparing.baseline import dataset_hash
+    from evals.analysis.comparing.compare import SAME
+    from evals.analysis.tables.table import run_folders
 
     folder = store.results_root() / store.safe_name(task.name) / store.safe_name(option)
     now = {**task.hashes(), "dataset": dataset_hash(task.identity()), "documents": [task.split, settings.slice]}
@@ -86,9 +86,9 @@ def _earlier(task: ExtractionTask, option: str, settings: CanarySettings) -> tup
 
 
 def _result(settings: CanarySettings, done: Finished, earlier: Sequence[Path], notes: Sequence[str]) -> dict[str, Any]:
-    from evals.analysis import canary as analysis
-    from evals.analysis.baseline import infrastructure_share, read_side
-    from evals.analysis.compare import is_tested
+    from evals.analysis.comparing import canary as analysis
+    from evals.analysis.comparing.baseline import infrastructure_share, read_side
+    from evals.analysis.comparing.compare import is_tested
 
     now = read_side(done.folder)
     spoilt = infrastructure_share(now.rows, INFRASTRUCTURE)
@@ -130,7 +130,7 @@ def _result(settings: CanarySettings, done: Finished, earlier: Sequence[Path], n
 
 
 def _sound(side: Any) -> bool:
-    from evals.analysis.baseline import infrastructure_share
+    from evals.analysis.comparing.baseline import infrastructure_share
 
     return infrastructure_share(side.rows, INFRASTRUCTURE) <= INFRASTRUCTURE_LIMIT
 
@@ -149,8 +149,8 @@ def _manifest(side: Any) -> dict[str, Any]:
 
 
 def _about(name: str, side: Any, now: Any, rows: Sequence[Mapping[str, Any]], changed: Sequence[str]) -> dict[str, Any]:
-    from evals.analysis.baseline import served
-    from evals.analysis.changes import served_change
+    from evals.analysis.comparing.baseline import served
+    from evals.analysis.comparing.changes import served_change
 
     before, after = served(side.rows), served(now.rows)
     models = set(after.get("served_model", ())) - set(before.get("served_model", ()))
@@ -175,7 +175,7 @@ def _unlike(part: Mapping[str, Any]) -> str:
 
 def _judged(result: Mapping[str, Any], settings: CanarySettings, spoilt: float) -> dict[str, Any]:
     """Verdict, why, what would have been seen, exit code: 4 before 1, 1 before 3."""
-    from evals.analysis.compare import TIMES
+    from evals.analysis.comparing.compare import TIMES
 
     watched = [row for row in result["metrics"] if row["watched"]]
     why = list(result["why"])

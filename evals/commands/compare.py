@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import catalog
-from evals.commands.settings_compare import CompareSettings, without_nulls, words
+from evals.commands.settings.compare import CompareSettings, without_nulls, words
 from evals.errors import INFRASTRUCTURE, ConfigError, StoreError
 from evals.report import files
 
@@ -55,7 +55,7 @@ def compare(settings: CompareSettings) -> Comparison:
 
 def save(settings: CompareSettings) -> Path:
     """Write the candidate as the reference of its task; returns the file."""
-    from evals.analysis.baseline import find, read_side, save_reference
+    from evals.analysis.comparing.baseline import find, read_side, save_reference
 
     chosen = words(settings.candidate or [])
     if len(chosen) != 1:
@@ -64,7 +64,7 @@ def save(settings: CompareSettings) -> Path:
 
 
 def _gates(settings: CompareSettings) -> dict[str, dict[str, float]]:
-    from evals.analysis import gates
+    from evals.analysis.comparing import gates
 
     found = gates.checked(without_nulls(settings.gate))
     if settings.gates is None:
@@ -77,7 +77,7 @@ def _gates(settings: CompareSettings) -> dict[str, dict[str, float]]:
 
 
 def _metrics(settings: CompareSettings, gates: Mapping[str, Any]) -> list[str]:
-    from evals.analysis.compare import KNOWN, METRICS
+    from evals.analysis.comparing.compare import KNOWN, METRICS
 
     chosen = list(settings.metrics or METRICS)
     _known("metrics", chosen, KNOWN)
@@ -91,7 +91,7 @@ def _known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _sides(settings: CompareSettings) -> tuple[list[Any], Any]:
-    from evals.analysis.baseline import find, read_side, reference_path
+    from evals.analysis.comparing.baseline import find, read_side, reference_path
 
     candidates = [read_side(path) for path in dict.fromkeys(map(find, words(settings.candidate or [])))]
     if settings.baseline is not None:
@@ -112,8 +112,8 @@ def _repriced(side: Any, settings: CompareSettings) -> Any:
 
 def _against(baseline: Any, side: Any, settings: CompareSettings, metrics: Sequence[str]) -> dict[str, Any]:
     """One candidate: its rows (not judged yet), its documents, and what must be said of it."""
-    from evals.analysis import changes
-    from evals.analysis import compare as analysis
+    from evals.analysis.comparing import changes
+    from evals.analysis.comparing import compare as analysis
 
     told = analysis.check(baseline, side, settings.allow)
     pair = analysis.join(baseline, side)
@@ -147,7 +147,7 @@ def _against(baseline: Any, side: Any, settings: CompareSettings, metrics: Seque
 
 def _dated(baseline: Any, side: Any, rows: list[dict[str, Any]]) -> list[str]:
     """Where the two price snapshots are of different dates, the cost's verdict says so, and how to be rid of it."""
-    from evals.analysis.priced import unlike_dates
+    from evals.analysis.tables.priced import unlike_dates
     from evals.commands.repricing import OFFER
 
     name = side.option if side.option != baseline.option else "candidate"
@@ -162,7 +162,7 @@ def _dated(baseline: Any, side: Any, rows: list[dict[str, Any]]) -> list[str]:
 
 def _priced(baseline: Any, side: Any, settings: CompareSettings) -> list[str]:
     """By which prices the costs were made anew, where they were."""
-    from evals.analysis.priced import price_date
+    from evals.analysis.tables.priced import price_date
 
     said, hourly = [], settings.machine.get("usd_per_hour")
     if hourly is not None and "own" in (baseline.about["location"], side.about["location"]):
@@ -174,7 +174,7 @@ def _priced(baseline: Any, side: Any, settings: CompareSettings) -> list[str]:
 
 
 def _notes(baseline: Any, side: Any, pair: Any) -> list[str]:
-    from evals.analysis.compare import without_infrastructure
+    from evals.analysis.comparing.compare import without_infrastructure
 
     notes = []
     if pair.only_baseline or pair.only_candidate:
@@ -197,9 +197,9 @@ def _notes(baseline: Any, side: Any, pair: Any) -> list[str]:
 def _result(
     settings: CompareSettings, baseline: Any, candidates: Sequence[Any], parts: list[dict[str, Any]], gates: Any
 ) -> dict[str, Any]:
-    from evals.analysis import compare as analysis
-    from evals.analysis.baseline import infrastructure_share
-    from evals.analysis.gates import evaluate
+    from evals.analysis.comparing import compare as analysis
+    from evals.analysis.comparing.baseline import infrastructure_share
+    from evals.analysis.comparing.gates import evaluate
 
     rows = [row for part in parts for row in part["rows"]]
     if settings.margin > 1 and all(row["metric"] != "score" for row in rows):

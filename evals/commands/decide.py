@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from evals import catalog, store
 from evals.commands import scenario as scenarios
 from evals.commands.decide_inputs import IMPORTED, Measured, main_metric, of_runs, of_table, set_keys
-from evals.commands.settings_decide import DecideSettings
+from evals.commands.settings.decide import DecideSettings
 from evals.errors import ConfigError
 from evals.report import files
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evals.analysis.constraints import Limits
+    from evals.analysis.deciding.constraints import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ class Decision:
 
 def decide(settings: DecideSettings, *, launcher: str = "python") -> Decision:
     """Compare every option at a volume. Raises `UserError`; with `out`, writes the record, tables and plots."""
-    from evals.analysis import decide as analysis
-    from evals.analysis.figures import figure
-    from evals.analysis.judging import Ask
+    from evals.analysis.deciding import decide as analysis
+    from evals.analysis.deciding.figures import figure
+    from evals.analysis.deciding.judging import Ask
 
     if settings.out:
         files.prepare(Path(settings.out))
@@ -157,7 +157,7 @@ def _volume(settings: DecideSettings, declared: scenarios.Scenario | None) -> An
 
 
 def _limits(settings: DecideSettings, declared: scenarios.Scenario | None) -> "Limits":
-    from evals.analysis.constraints import Limits
+    from evals.analysis.deciding.constraints import Limits
 
     floors = {**(declared.floors if declared else {}), **set_keys(settings.min)}
     most = set_keys(settings.max)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import catalog, store
-from evals.commands.settings_decide import DecideSettings
+from evals.commands.settings.decide import DecideSettings
 from evals.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from evals.analysis.constraints import Limits
-    from evals.analysis.options import Costs, Option
+    from evals.analysis.deciding.constraints import Limits
+    from evals.analysis.deciding.options import Costs, Option
 
 IMPORTED = "score"
 """Main metric of runs without fields, and of tables."""
@@ -32,8 +32,8 @@ class Measured:
 
 
 def of_table(settings: DecideSettings, costs: "Costs") -> Measured:
-    from evals.analysis import tabled
-    from evals.analysis.imported import read_table
+    from evals.analysis.deciding import tabled
+    from evals.analysis.tables.imported import read_table
 
     path = Path(str(settings.table))
     columns = set_keys(settings.columns)
@@ -59,7 +59,7 @@ def set_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
 
 def main_metric(settings: DecideSettings) -> str:
     """f1, or the score of an import's own."""
-    from evals.analysis.table import load_runs
+    from evals.analysis.tables.table import load_runs
 
     kept = _kept(settings)[0]
     return "f1" if load_runs(kept[:1], columns=["tp"])["tp"].notna().any() else IMPORTED
@@ -72,9 +72,9 @@ def _kept(settings: DecideSettings) -> tuple[list[Path], list[dict[str, str]]]:
 
 
 def of_runs(settings: DecideSettings, costs: "Costs", metric: str, limits: "Limits") -> Measured:
-    from evals.analysis.figures import figure
-    from evals.analysis.measured import BATCH, Terms, options
-    from evals.analysis.table import load_runs
+    from evals.analysis.deciding.figures import figure
+    from evals.analysis.deciding.measured import BATCH, Terms, options
+    from evals.analysis.tables.table import load_runs
 
     kept, left = _kept(settings)
     manifests = {}
@@ -114,7 +114,7 @@ def _hybrid(one: "Option", about: Mapping[str, Any] | None, hashes: Mapping[str,
     """A run that asked two models, as the hybrid that it is."""
     if about is None or not about.get("hybrid"):
         return one
-    from evals.analysis.hybrids import of_run
+    from evals.analysis.deciding.hybrids import of_run
 
     return of_run(one, about, store.read_json(Path(hashes[one.name]["run"]) / "summary.json"), costs)
 
@@ -123,7 +123,7 @@ def _of_policies(
     settings: DecideSettings, options: "Sequence[Option]", about: Mapping[str, Any], metric: str, costs: "Costs"
 ) -> "list[Option]":
     """The hybrids of saved policies. Raises `ConfigError` for one that was fitted for another task or schema."""
-    from evals.analysis.hybrids import of_policy
+    from evals.analysis.deciding.hybrids import of_policy
     from evals.policy.saved import check_fits, load_policy
 
     found = []

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evals.commands.settings import RunSettings
+from evals.commands.settings.run import RunSettings
 from evals.core import Price, Request, Sample, Usage
 from evals.errors import UserError
 from evals.loading import ExtractionTask, select

@@ -11,13 +11,13 @@ import pandas as pd
 
 from evals import store
 from evals.analysis import frontier as analysis
-from evals.analysis.imported import read_table
-from evals.analysis.priced import add_cost, unlike_dates
-from evals.analysis.rows import FrameRows, waited
-from evals.analysis.table import SCORES, load_runs, run_folders
+from evals.analysis.tables.imported import read_table
+from evals.analysis.tables.priced import add_cost, unlike_dates
+from evals.analysis.tables.rows import FrameRows, waited
+from evals.analysis.tables.table import SCORES, load_runs, run_folders
 from evals.catalog import nearest
 from evals.commands import repricing
-from evals.commands.settings_frontier import FrontierSettings
+from evals.commands.settings.frontier import FrontierSettings
 from evals.core import stable_hash
 from evals.errors import ConfigError, DataError, StoreError
 from evals.report import files, pareto

@@ -1,7 +1,7 @@
 """`--help`: the commands, and every key of one, from its settings."""
 
 from evals import catalog
-from evals.commands.settings import COMMANDS, described
+from evals.commands.settings.run import COMMANDS, described
 
 
 def overview() -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.commands.settings_compare import HistorySettings
+from evals.commands.settings.compare import HistorySettings
 from evals.report import files
 
 SMALL_N_FOR_P95 = 200
@@ -45,7 +45,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def history(settings: HistorySettings) -> History:
     """Every run of the task, compared with the one before it of the same option."""
-    from evals.analysis import history as analysis
+    from evals.analysis.comparing import history as analysis
 
     if settings.out:
         files.prepare(Path(settings.out))

@@ -7,7 +7,7 @@ from typing import Any
 
 from evals import catalog
 from evals.commands import build
-from evals.commands.settings import RunSettings
+from evals.commands.settings.run import RunSettings
 from evals.commands.sides import parts, saved, withheld
 from evals.core import Policy, stable_hash
 from evals.errors import ConfigError

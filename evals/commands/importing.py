@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import store
-from evals.commands.settings_import import ImportSettings, plain_name
+from evals.commands.settings.imports import ImportSettings, plain_name
 from evals.core import Price, stable_hash
 from evals.errors import ConfigError, StoreError
 from evals.harnesses import base, detect

@@ -7,7 +7,7 @@ from typing import Any
 
 from evals import store
 from evals.commands import hybrid
-from evals.commands.settings import RunSettings, ScoreSettings
+from evals.commands.settings.run import RunSettings, ScoreSettings
 from evals.core import Price
 from evals.engine import machine
 from evals.loading import ExtractionTask

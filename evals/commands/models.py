@@ -12,7 +12,7 @@ from evals.models.sources import Source, sources_of, usable
 from evals.models.weights import fetch, locate
 
 if TYPE_CHECKING:
-    from evals.commands.settings import ModelsSettings
+    from evals.commands.settings.run import ModelsSettings
 
 Cards = Mapping[str, Mapping[str, Any]]
 WIDTH = 120

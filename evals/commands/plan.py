@@ -11,8 +11,8 @@ from evals.commands import answering, build, manifest
 from evals.commands.estimate import estimate
 from evals.commands.prices import snapshot
 from evals.commands.run import run
-from evals.commands.settings import RunSettings, validated
-from evals.commands.settings_plan import PASSED, PlanSettings
+from evals.commands.settings.plan import PASSED, PlanSettings
+from evals.commands.settings.run import RunSettings, validated
 from evals.engine.machine import cpu_name
 from evals.errors import BudgetReached, DataError, StoreError
 from evals.loading import ExtractionTask
@@ -152,8 +152,8 @@ def _left(asked: RunSettings, billed: float) -> Any:
 
 def _basis(settings: PlanSettings, asked: RunSettings, task: ExtractionTask) -> Path | None:
     """The complete run of this option, under these conditions, with most documents (then the newest)."""
-    from evals.analysis.baseline import dataset_hash
-    from evals.analysis.table import run_folders
+    from evals.analysis.comparing.baseline import dataset_hash
+    from evals.analysis.tables.table import run_folders
 
     option, hashes, data = build.option_name(asked), task.hashes(), dataset_hash(task.identity())
     load = manifest.load(asked, answering.concurrency(asked))
@@ -197,7 +197,7 @@ def _estimated(asked: RunSettings, task: ExtractionTask, documents: int) -> dict
 
 def _forecast(settings: PlanSettings, folder: Path, documents: int) -> dict[str, Any]:
     from evals.analysis.forecast import Conditions, forecast
-    from evals.analysis.table import load_run
+    from evals.analysis.tables.table import load_run
 
     ask = Conditions(
         documents=documents,
@@ -213,8 +213,8 @@ def _forecast(settings: PlanSettings, folder: Path, documents: int) -> dict[str,
 
 def _stored(settings: PlanSettings, task: ExtractionTask) -> tuple[dict[str, Any], list[str]]:
     """Option -> table of its run with most documents, of this very data; one scorer: today's, where it scored two."""
-    from evals.analysis.baseline import dataset_hash
-    from evals.analysis.table import load_run, run_folders
+    from evals.analysis.comparing.baseline import dataset_hash
+    from evals.analysis.tables.table import load_run, run_folders
 
     data, today = dataset_hash(task.identity()), task.hashes()["scorer"]
     kinds: dict[str, dict[str, Path]] = {}

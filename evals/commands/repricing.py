@@ -11,7 +11,7 @@ from evals.errors import ConfigError
 from evals.store import plain
 
 if TYPE_CHECKING:
-    from evals.analysis.baseline import Side
+    from evals.analysis.comparing.baseline import Side
 
 OFFER = "reprice=true prices both at today's"
 
@@ -35,7 +35,7 @@ def todays(model: str, about: Mapping[str, Any]) -> dict[str, Price] | None:
 
 def repriced(side: "Side", usd_per_hour: float | None, *, now: bool) -> "Side":
     """One side of a comparison with its costs made anew: own machines by `usd_per_hour`, the others by today's prices."""
-    from evals.analysis.priced import add_cost
+    from evals.analysis.tables.priced import add_cost
 
     own = side.about["location"] == "own"
     option = str(side.about["option"])

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import store
-from evals.commands.settings_review import ReviewSettings
+from evals.commands.settings.review import ReviewSettings
 from evals.core import stable_hash
 from evals.errors import ConfigError, DataError, EvalsError
 from evals.report import files
 
 if TYPE_CHECKING:
-    from evals.analysis.documents import Documents
     from evals.analysis.review import Reviewed
+    from evals.analysis.routing.documents import Documents
     from evals.core import Record, Request
 
 PERSON = "person"
@@ -119,8 +119,8 @@ def _requests(
 
 
 def _documents(settings: ReviewSettings, run: _Run, notes: list[str]) -> "Documents":
-    from evals.analysis.documents import documents
-    from evals.analysis.table import load_run
+    from evals.analysis.routing.documents import documents
+    from evals.analysis.tables.table import load_run
     from evals.commands import frontier
 
     frame = frontier.with_quality(load_run(run.folder), settings.quality)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import store
-from evals.commands.settings_route import RouteSettings
+from evals.commands.settings.route import RouteSettings
 from evals.core import stable_hash
 from evals.errors import ConfigError, DataError, EvalsError
 from evals.report import files
@@ -15,9 +15,9 @@ from evals.report import files
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evals.analysis.documents import Documents
-    from evals.analysis.routing import Routed, Wanted
-    from evals.commands.settings_frontier import FrontierSettings
+    from evals.analysis.routing.documents import Documents
+    from evals.analysis.routing.simulate import Routed, Wanted
+    from evals.commands.settings.frontier import FrontierSettings
     from evals.core import Policy, Record, Request
 
 
@@ -67,7 +67,7 @@ def route(settings: RouteSettings, *, launcher: str = "python") -> Route:
 
 def wanted_of(settings: RouteSettings) -> "Wanted":
     """The settings that the simulation takes."""
-    from evals.analysis.routing import Wanted
+    from evals.analysis.routing.simulate import Wanted
 
     same = ("cheap", "strong", "floor", "margin", "share", "tags", "twin", "folds", "repeats", "draws", "seed", "level")
     return Wanted(**{name: getattr(settings, name) for name in same}, volume_per_day=settings.volume)
@@ -77,9 +77,9 @@ def wanted_of(settings: RouteSettings) -> "Wanted":
 
 
 def _of_table(settings: RouteSettings) -> Route:
-    from evals.analysis.documents import documents
-    from evals.analysis.imported import read_table
-    from evals.analysis.routing import route as simulated
+    from evals.analysis.routing.documents import documents
+    from evals.analysis.routing.simulate import route as simulated
+    from evals.analysis.tables.imported import read_table
     from evals.core import Request
 
     path = Path(str(settings.table))
@@ -131,8 +131,8 @@ def _placed(path: Path, frame: "pd.DataFrame", column: str | None) -> dict[str, 
 
 
 def _of_runs(settings: RouteSettings, launcher: str) -> Route:
-    from evals.analysis.final import best_row, policy_of
-    from evals.analysis.routing import route as simulated
+    from evals.analysis.routing.final import best_row, policy_of
+    from evals.analysis.routing.simulate import route as simulated
 
     notes: list[str] = []
     stored = read_runs(settings, settings.split, notes)
@@ -202,7 +202,7 @@ def _compared(a: Stored, b: Stored) -> list[tuple[str, Any, Any]]:
 
 def read_runs(settings: RouteSettings, split: str, notes: list[str]) -> Stored:
     """The chosen runs of a split as documents, with features and signals where the task's documents are at hand."""
-    from evals.analysis.documents import documents
+    from evals.analysis.routing.documents import documents
     from evals.commands import frontier
 
     task = str((settings.task or {})["name"])
@@ -229,8 +229,8 @@ def read_runs(settings: RouteSettings, split: str, notes: list[str]) -> Stored:
 
 def frontier_frame(settings: RouteSettings, runs: Sequence[Path], notes: list[str]) -> "tuple[pd.DataFrame, str]":
     """The runs' table with quality and cost as `frontier` takes them."""
-    from evals.analysis.priced import add_cost
-    from evals.analysis.table import load_runs
+    from evals.analysis.tables.priced import add_cost
+    from evals.analysis.tables.table import load_runs
     from evals.commands import frontier
 
     frame = load_runs(runs)
@@ -247,10 +247,10 @@ def frontier_frame(settings: RouteSettings, runs: Sequence[Path], notes: list[st
 
 def hybrid_rows(settings: "FrontierSettings", frame: "pd.DataFrame", notes: list[str]) -> "pd.DataFrame":
     """The rows of each pair's cascade by P(error) and of its pre-router, for a frontier of the same runs."""
-    from evals.analysis.candidates import FITTED
-    from evals.analysis.replay import as_table
-    from evals.analysis.routing import PREROUTER
-    from evals.analysis.routing import route as simulated
+    from evals.analysis.routing.candidates import FITTED
+    from evals.analysis.routing.replay import as_table
+    from evals.analysis.routing.simulate import PREROUTER
+    from evals.analysis.routing.simulate import route as simulated
 
     same = ("task", "split", "runs", "slice", "machine", "quality", "seed")
     chosen = RouteSettings(**{name: getattr(settings, name) for name in same}, twin=False, draws=100, fit="auto")
@@ -312,7 +312,7 @@ def _about(row: Mapping[str, Any], stored: Stored, launcher: str) -> dict[str, A
 
 def _replay(settings: RouteSettings) -> Route:
     """What a saved policy would have done on these runs: by `policy.choose`, document by document."""
-    from evals.analysis.replay import replay
+    from evals.analysis.routing.replay import replay
     from evals.policy.saved import check_fits, fitted_on, load_policy
 
     policy = load_policy(str(settings.policy)).policy
@@ -340,9 +340,9 @@ def _write(settings: RouteSettings, report: dict[str, Any], routed: "Routed") ->
     """`route.csv`, `.json`, `route_table.csv` (for `frontier table=`), and `route.png` where matplotlib is there."""
     if not settings.out:
         return
-    from evals.analysis.candidates import FITTED
-    from evals.analysis.replay import as_table
-    from evals.analysis.routing import DETAILED, PREROUTER
+    from evals.analysis.routing.candidates import FITTED
+    from evals.analysis.routing.replay import as_table
+    from evals.analysis.routing.simulate import DETAILED, PREROUTER
     from evals.report import routing
 
     folder = Path(settings.out)

@@ -11,7 +11,7 @@ from evals import store
 from evals.commands import answering, batching, build, hybrid, manifest, sides
 from evals.commands.estimate import confirm, estimate
 from evals.commands.prices import second_opinion, snapshot
-from evals.commands.settings import RunSettings
+from evals.commands.settings.run import RunSettings
 from evals.core import Price, Record, Sample
 from evals.engine.cache import ResponseCache
 from evals.engine.egress import Egress
@@ -280,12 +280,12 @@ def _finish(folder: store.RunFolder, about: Mapping[str, Any], shown: Progress) 
 
 def conclude(folder: store.RunFolder, about: Mapping[str, Any]) -> dict[str, Any]:
     """Derive the table and write `summary.json`: from then on the run is complete."""
-    from evals.analysis.summary import summarise_run  # pandas: not before the last answer is bought
+    from evals.analysis.tables.summary import summarise_run  # pandas: not before the last answer is bought
 
     folder.flush()
     summary = summarise_run(folder.path, about)
     if about.get("hybrid"):
-        from evals.analysis import routed
+        from evals.analysis.tables import routed
 
         summary["hybrid"] = routed.summary(folder.path, about)
     summary["content_hash"] = folder.content_hash()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evals.errors import ConfigError
 
 if TYPE_CHECKING:
-    from evals.analysis.options import Costs, Option
+    from evals.analysis.deciding.options import Costs, Option
 
 KEYS = ("name", "volume", "volumes", "metric", "min", "costs", "options", "about")
 PLAIN_COSTS = ("setup_months", "usd_per_ops_hour", "judge_usd_per_doc", "utilisation", "peak", "min_replicas", "spare")
@@ -32,7 +32,7 @@ def read(given: Mapping[str, Any] | None) -> Scenario | None:
     """The scenario in plain data, checked; `None` where there is none. Raises `ConfigError`."""
     if given is None:
         return None
-    from evals.analysis.options import known
+    from evals.analysis.deciding.options import known
 
     for key in given:
         known("scenario", key, KEYS)
@@ -60,7 +60,7 @@ def read(given: Mapping[str, Any] | None) -> Scenario | None:
 def costs(given: Mapping[str, Any], beside: Mapping[str, Any] = {}, defaults: Mapping[str, Any] = {}) -> "Costs":
     """`costs` in plain data as the analysis takes it: the scenario's before what stands at its default, and what the
     user changed before the scenario's."""
-    from evals.analysis.options import SIDES, Costs, known
+    from evals.analysis.deciding.options import SIDES, Costs, known
 
     for part in (given, beside):
         for key in part:
@@ -83,6 +83,6 @@ def _merged(*parts: Any, where: str = "costs.own, .remote, .hybrid and .review")
 
 def options(scenario: Scenario, shared: "Costs", metric: str) -> list["Option"]:
     """The scenario's options."""
-    from evals.analysis.options import declared
+    from evals.analysis.deciding.options import declared
 
     return [declared(one, shared, metric) for one in scenario.options]

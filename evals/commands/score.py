@@ -8,7 +8,7 @@ from evals.catalog import nearest
 from evals.commands import build
 from evals.commands.manifest import common
 from evals.commands.run import Finished, conclude, score_record, selected, write_out
-from evals.commands.settings import RunSettings, ScoreSettings
+from evals.commands.settings.run import RunSettings, ScoreSettings
 from evals.core import Call, Completion, Record, stable_hash
 from evals.errors import DataError
 from evals.loading import ExtractionTask, load_task, read_jsonl

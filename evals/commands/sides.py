@@ -11,7 +11,7 @@ from evals import catalog
 from evals.errors import ConfigError
 
 if TYPE_CHECKING:
-    from evals.commands.settings import RunSettings
+    from evals.commands.settings.run import RunSettings
     from evals.core import Policy
 
 TARGET = "evals.models.hybrid.Hybrid"

@@ -8,7 +8,7 @@ from evals.commands import build
 from evals.loading import read_schema
 
 if TYPE_CHECKING:
-    from evals.commands.settings import TasksSettings
+    from evals.commands.settings.run import TasksSettings
 
 
 def tasks(settings: "TasksSettings") -> str:

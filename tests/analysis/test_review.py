@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.analysis.documents import Documents
 from evals.analysis.review import Wanted, reasons, review, threshold_for
+from evals.analysis.routing.documents import Documents
 
 
 def made(n: int, *, informative: bool, seed: int = 0, failed: int = 0) -> Documents:

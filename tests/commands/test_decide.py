@@ -1,7 +1,6 @@
 """`decide` from the command line and from Python: scenarios, runs, files, exit codes, and what the user can get wrong."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import pytest
 
 import evals
 from evals import cli, store
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 
 KEPT = Path(__file__).parents[2] / "notebooks" / "runs"
 TOP = {"volume_per_day", "recommended", "runner_up", "options", "break_even", "flips"}

@@ -3,14 +3,11 @@
 import csv
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "harnesses"))
 from foreign_logs import PLANTED, choice, failed, promptfoo_file, row, sample, samples_file, spoilt
 
 import evals

@@ -13,8 +13,8 @@ from compared import model, run
 import evals
 from evals import store
 from evals.cli import main
-from evals.commands.settings import RunSettings, described
-from evals.commands.settings_plan import PASSED, CanarySettings, PlanSettings
+from evals.commands.settings.plan import PASSED, CanarySettings, PlanSettings
+from evals.commands.settings.run import RunSettings, described
 
 WRONG = {"who": "Other plc"}
 PRICE = ["model.price.input_usd_per_mtok=2", "model.price.output_usd_per_mtok=8"]
@@ -219,7 +219,7 @@ def test_defaults_stand_in_one_place_only(word: str) -> None:
     import yaml
 
     from evals import catalog
-    from evals.commands.settings import COMMANDS
+    from evals.commands.settings.run import COMMANDS
 
     root = yaml.safe_load((catalog.shipped() / "configs" / f"{word}.yaml").read_text())
     groups = ("task", "model", "machine")

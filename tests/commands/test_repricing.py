@@ -1,13 +1,10 @@
 """Costs at prices of different dates are told with their verdicts, and made anew where the user says so."""
 
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 from made_runs import call, made, record
 
 import evals

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -181,7 +180,6 @@ def test_store_reads_what_it_wrote(run: Path) -> None:
 
 def test_an_imported_run_is_judged_answer_by_answer(project: Path, tmp_path: Path) -> None:
     """Another harness's log has no fields: a person ticks the whole answer."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "harnesses"))
     from foreign_logs import sample, samples_file
 
     samples_file(tmp_path / "a", [sample(i, {"exact_match": float(i % 4 > 0)}) for i in range(60)], model="org/m1")

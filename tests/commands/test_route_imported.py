@@ -1,11 +1,8 @@
 """`route` over runs that another harness made: no documents are at hand, and that is said."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "harnesses"))
 from foreign_logs import sample, samples_file
 
 from evals.cli import main

@@ -1,15 +1,12 @@
 """A decision shown: sentences, words for pairs, Markdown that documents cannot break, pictures."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 from made_options import api, ask, own
 
-from evals.analysis.constraints import Limits
-from evals.analysis.decide import decide
+from evals.analysis.deciding.constraints import Limits
+from evals.analysis.deciding.decide import decide
 from evals.report import decision, decision_record
 
 MORE = {

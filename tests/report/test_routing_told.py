@@ -1,16 +1,13 @@
 """What `route` prints: honest words, no markup of others, figures where they are known."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 from made_documents import made
 
-from evals.analysis.routing import Wanted, route
+from evals.analysis.routing.simulate import Wanted, route
 from evals.report import routing
 
 QUICK = Wanted(draws=200)
