@@ -1,8 +1,8 @@
 """The seam between who answers and the engine: what a backend is, and nothing about any backend.
 
 A remote backend is a `Model`: asynchronous, in the engine's own process. An in-process library (llama.cpp,
-transformers) is an `InProcess`: blocking, built by a picklable factory inside one spawned child, where
-`engine/worker.py` turns it into a `Model`.
+transformers) is `Batched`, or an `InProcess` where it answers one at a time: blocking, built by a picklable factory
+inside a spawned child (or several), where `engine/worker.py` turns it into a `Model`.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -68,7 +68,7 @@ class Router(Protocol):
 
 
 class InProcess(Protocol):
-    """An in-process library, living in the one spawned child. Blocking."""
+    """An in-process library that answers one request at a time, living in a spawned child. Blocking."""
 
     name: str
 
@@ -78,6 +78,44 @@ class InProcess(Protocol):
 
     def generate(self, request: Request, mark: Mark) -> Completion:
         """One answer; `mark` reads the child's clock. Raises `CallFailed`."""
+        ...
+
+    def close(self) -> None:
+        """Free the weights."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """An in-process library that holds several requests at once and decodes them together. Blocking.
+
+    `load` also reports `capacity: {slots, processes}`: how many requests one process takes at once, and how many
+    processes of this model serve the machine best (1 unless it was measured that more are faster). Each of them is built
+    by the same factory and must say the same facts of itself, but for `capacity` (whose keys may differ wherever they
+    stand) and `memory`; what only the first says of `processes` counts.
+    """
+
+    name: str
+
+    def load(self) -> Mapping[str, Any]:
+        """Load the weights and say what was loaded: facts for the manifest."""
+        ...
+
+    def begin(self, ticket: int, request: Request, mark: Mark) -> None:
+        """Take a request in hand; never more than `slots` at once. `mark` may be called from here on.
+
+        Raises `CallFailed` for a request that cannot be answered at all: it is not in hand then.
+        """
+        ...
+
+    def step(self) -> Sequence[tuple[int, Completion | CallFailed]]:
+        """Go on with everything in hand for a short while; what has ended, by ticket. Asked only while something is in
+        hand; new requests and cancellations are heard between two steps. An exception fails all that is in hand: each is
+        cancelled, and the next ones are begun."""
+        ...
+
+    def cancel(self, ticket: int) -> None:
+        """Drop a request in hand: no result of it is given any more, and its slot is free. Must not raise."""
         ...
 
     def close(self) -> None:

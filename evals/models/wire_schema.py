@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from evals.models.json_grammar import EXTENSIONS
-
+EXTENSIONS = frozenset({"kind", "ignore", "synonyms", "tolerance", "day_order", "unordered", "loose"})
+"""Our own keywords: they steer scoring and mean nothing to a decoder."""
 Dialect = Literal["openai", "anthropic", "gemini", "plain"]
 
 _CORE = frozenset({"type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"})

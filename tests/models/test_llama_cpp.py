@@ -16,9 +16,7 @@ from evals.engine.worker import Worker
 from evals.errors import CallFailed, ConfigError, WeightsError
 from evals.models.base import InProcess
 from evals.models.chat_template import ChatTemplate, fold_system, plain_prompt
-from evals.models.json_grammar import grammar
 from evals.models.llama_cpp import LlamaCpp, cores
-from evals.models.llama_native import Native, NativeSettings
 from tests.models.gguf_files import tiny_gguf
 
 
@@ -84,7 +82,7 @@ def ask(document: str = DOCUMENTS[0], **changes: Any) -> Request:
 
 
 def make(**changes: Any) -> LlamaCpp:
-    return LlamaCpp(**{"name": "small", "path": GGUF, "n_ctx": 1024, "threads": 1, **changes})
+    return LlamaCpp(**{"name": "small", "path": GGUF, "n_ctx": 1024, "threads": 1, "slots": 2, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +103,14 @@ def answer(model: LlamaCpp, request: Request) -> Completion:
     return model.generate(request, Marks())
 
 
+def drained(model: LlamaCpp) -> dict[int, Completion]:
+    """Step until nothing is in hand."""
+    done: dict[int, Any] = {}
+    while model._slots.busy:
+        done |= dict(model.step())
+    return done
+
+
 class TestReal:
     """On real weights."""
 
@@ -117,6 +123,8 @@ class TestReal:
         assert len(facts["build"]["cpu_library_sha256"]) == 64
         settings = facts["settings"]
         assert (settings["n_ctx"], settings["threads"], settings["n_batch"]) == (1024, 1, 512)
+        assert settings["slots"] == facts["capacity"]["slots"] == 2 and settings["jump_forward"] is True
+        assert facts["memory"]["cache_bytes_per_token"] > 0 and facts["memory"]["cache_gib"] > 0
         assert settings["n_gpu_layers"] == 0 or facts["build"]["gpu_offload"]
         assert facts["weights"]["bytes"] == Path(str(GGUF)).stat().st_size
         assert facts["prompt"]["chat_template_hash"] and facts["prompt"]["chat"] is True
@@ -129,8 +137,11 @@ class TestReal:
         assert list(found) == list(SCHEMA["properties"]) and done.finish_reason == "stop"
         assert len(found["title"] or "") <= 30 and len(found["parties"]) <= 2 and len(found["start"] or "") <= 12
         assert found["days"] is None or 0 <= found["days"] <= 999
-        assert done.notes == {}
-        assert set(done.signals) == {"mean_logprob", "min_logprob", "mean_margin", "forced_share"}
+        assert set(done.notes) == {"fields", "jumped_tokens"} and 0 < done.notes["jumped_tokens"] < done.usage.output
+        told = done.notes["fields"]
+        assert set(told) <= {"title", "parties[].name", "start", "days", "renews"} and told["title"]["mean_margin"] >= 0
+        names = {"mean_logprob", "min_logprob", "mean_margin", "min_margin", "worst_field_margin"}
+        assert set(done.signals) == names | {"worst_field_logprob", "forced_share"}
         assert done.signals["min_logprob"] <= done.signals["mean_logprob"] <= 0
         assert done.usage.output and 0 < done.usage.output < 160
 
@@ -152,15 +163,20 @@ class TestReal:
         assert {run.text for run in (runs[1], runs[2], runs[4])} == {alone.text}
         assert {run.signals["mean_logprob"] for run in (runs[1], runs[2], runs[4])} == {alone.signals["mean_logprob"]}
 
-    def test_reused_prompt_tokens_are_reported_as_such(self, model: LlamaCpp) -> None:
-        answer(model, ask(DOCUMENTS[0]))
-        usage = answer(model, ask(DOCUMENTS[1])).usage
-        assert usage.cache_read and usage.cache_read > 64
-        other = answer(model, ask(messages=(Message(role="user", content="Say yes."),), max_tokens=2)).usage
-        assert other.cache_read == 0 and other.input_uncached and other.input_uncached > 0
-        again = answer(model, ask(DOCUMENTS[1])).usage
-        assert again.cache_read == 0
-        assert (again.input_uncached or 0) == (usage.input_uncached or 0) + usage.cache_read
+    def test_reused_prompt_tokens_are_reported_as_such(self) -> None:
+        alone = make(slots=1)
+        alone.load()
+        try:
+            answer(alone, ask(DOCUMENTS[0]))
+            usage = answer(alone, ask(DOCUMENTS[1])).usage
+            assert usage.cache_read and usage.cache_read > 64
+            other = answer(alone, ask(messages=(Message(role="user", content="Say yes."),), max_tokens=2)).usage
+            assert other.cache_read == 0 and other.input_uncached and other.input_uncached > 0
+            again = answer(alone, ask(DOCUMENTS[1])).usage
+            assert again.cache_read == 0
+            assert (again.input_uncached or 0) == (usage.input_uncached or 0) + usage.cache_read
+        finally:
+            alone.close()
 
     def test_a_seed_draws_the_same_again_and_another_draws_otherwise(self, model: LlamaCpp) -> None:
         texts = [answer(model, ask(temperature=0.8, seed=seed)).text for seed in (1, 1, 2, 3)]
@@ -176,16 +192,15 @@ class TestReal:
         assert json.loads(answer(model, ask()).text)
 
     def test_the_middle_of_the_document_is_cut_out(self, model: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(model, "overflow", "truncate_middle")
+        monkeypatch.setattr(model._prompts, "_overflow", "truncate_middle")
         document = "START " + "größer word " * 900 + " FINISH"
         request = ask(document)
         done = answer(model, request)
-        whole = len(model._tokens(model.prompt_text(request)))
+        whole = len(model._prompts._tokens(model.prompt_text(request)))
         used = (done.usage.input_uncached or 0) + (done.usage.cache_read or 0)
         assert done.truncated_tokens == whole - used > 1000
         assert 1024 - 160 - 80 < used <= 1024 - 160
-        tokens, _, _ = model._prompt(request)
-        text = model._loaded().text(tokens)
+        text = model._loaded().text(model._prompts.make(request, 1024).tokens)
         assert "START größer" in text and "word  FINISH" in text and "[...]" in text and "Give title" in text
         assert "\ufffd" not in text
         with pytest.raises(CallFailed, match="even without the document"):
@@ -197,19 +212,16 @@ class TestReal:
         done = answer(model, ask())
         assert done.finish_reason == "stop" and done.text == whole[: whole.index('"parties"')]
 
-    def test_a_cancelled_call_stops_between_two_tokens(self, model: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[int] = []
-
-        def after_five() -> bool:
-            asked.append(1)
-            return len(asked) > 5
-
-        monkeypatch.setattr(model, "cancelled", after_five)
-        with pytest.raises(CallFailed, match="cancelled while decoding"):
-            answer(model, ask())
-        assert len(asked) == 6
-        monkeypatch.undo()
-        assert json.loads(answer(model, ask()).text)
+    def test_a_cancelled_request_leaves_its_slot_at_once(self, model: LlamaCpp) -> None:
+        alone = answer(model, ask())
+        model.begin(1, ask(DOCUMENTS[1]), Marks())
+        model.begin(2, ask(), Marks())
+        for _ in range(3):
+            assert model.step() == []
+        model.cancel(1)
+        model.begin(3, ask(DOCUMENTS[1]), Marks())
+        done = drained(model)
+        assert set(done) == {2, 3} and done[2].text == alone.text
 
     def test_schemas_that_decode_oddly(self, model: LlamaCpp) -> None:
         optional = {"type": "object", "properties": {k: {"type": "boolean"} for k in "abc"}, "required": ["b"]}
@@ -226,26 +238,59 @@ class TestReal:
                 assert done.finish_reason == "stop", (schema, done.text)
                 json.loads(done.text)
 
-    def test_a_grammar_that_llama_cpp_refuses_is_a_bad_request(self, model: LlamaCpp) -> None:
-        with pytest.raises(CallFailed, match="cannot read the grammar") as caught:
-            model._loaded().generate([1, 2], fixed=0, max_tokens=2, grammar="root ::= nowhere")
+    def test_a_schema_that_cannot_be_expressed_is_a_bad_request(self, model: LlamaCpp) -> None:
+        with pytest.raises(CallFailed, match="cannot be decoded under") as caught:
+            answer(model, ask(schema={"type": "string", "pattern": "(?=look)ahead"}))
         assert caught.value.kind == "bad_request"
+
+    def test_what_the_schema_fixes_is_fed_and_changes_nothing(self, model: LlamaCpp) -> None:
+        slow = make(jump_forward=False)
+        slow.load()
+        try:
+            for document in DOCUMENTS:
+                decoded, fed = answer(slow, ask(document)), answer(model, ask(document))
+                assert "jumped_tokens" not in decoded.notes and fed.notes["jumped_tokens"] > 10
+                assert json.loads(decoded.text) == json.loads(fed.text)
+        finally:
+            slow.close()
+
+    def test_documents_decoded_together_answer_as_they_do_alone(self, model: LlamaCpp) -> None:
+        alone = [answer(model, ask(document)) for document in DOCUMENTS]
+        for ticket, document in enumerate(DOCUMENTS):
+            model.begin(ticket, ask(document), Marks())
+        with pytest.raises(CallFailed, match="no slot is free"):
+            model.begin(9, ask(), Marks())
+        together = drained(model)
+        assert [together[ticket].text for ticket in range(2)] == [one.text for one in alone]
+        assert [together[ticket].usage.output for ticket in range(2)] == [one.usage.output for one in alone]
+
+    def test_the_head_is_evaluated_once_and_copied(self, model: LlamaCpp) -> None:
+        answer(model, ask())
+        for ticket, document in enumerate(DOCUMENTS):
+            model.begin(ticket, ask(document), Marks())
+        assert all((done.usage.cache_read or 0) > 64 for done in drained(model).values())
+
+    def test_a_long_prompt_does_not_hold_up_a_short_one(self, tmp_path: Path) -> None:
+        small = make(n_batch=64)
+        small.load()
+        try:
+            order: list[int] = []
+            small.begin(1, ask("word " * 600, max_tokens=8, constrain=False), Marks())
+            small.begin(2, ask("short", max_tokens=8, constrain=False), Marks())
+            while len(order) < 2:
+                order += [ticket for ticket, _ in small.step()]
+            assert order == [2, 1]
+        finally:
+            small.close()
 
     def test_choices_are_those_of_the_library_by_hand(self, model: LlamaCpp) -> None:
         llama_cpp = pytest.importorskip("llama_cpp")
-        request = ask()
-        tokens, _, _ = model._prompt(request)
-        rules, _ = grammar(SCHEMA)
-        hand = llama_cpp.Llama(str(GGUF), n_ctx=1024, n_threads=1, n_threads_batch=1, verbose=False)
-        theirs = hand.create_completion(
-            tokens, max_tokens=160, temperature=0.0, grammar=llama_cpp.LlamaGrammar.from_string(rules)
-        )
+        request = ask(constrain=False, max_tokens=40)
+        prompt = model._prompts.make(request, 1024)
+        hand = llama_cpp.Llama(str(GGUF), n_ctx=1024, n_threads=1, n_threads_batch=1, flash_attn=True, verbose=False)
+        theirs = hand.create_completion(prompt.tokens, max_tokens=40, temperature=0.0, repeat_penalty=1.0)
         hand.close()
-        cold = Native(str(GGUF), NativeSettings(n_ctx=1024, n_batch=512, threads=1))
-        ours = cold.generate(tokens, fixed=0, max_tokens=160, grammar=rules, closes=True)
-        cold.close()
-        assert ours.text == theirs["choices"][0]["text"]
-        assert ours.tokens == theirs["usage"]["completion_tokens"]
+        assert answer(model, request).text == theirs["choices"][0]["text"]
 
     def test_a_base_model_gets_plain_text(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EVALS_CACHE", str(tmp_path))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.models.json_grammar import EXTENSIONS
-from evals.models.wire_schema import Dialect, derive, schema_name
+from evals.models.wire_schema import EXTENSIONS, Dialect, derive, schema_name
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
