@@ -11,6 +11,8 @@ import pandas as pd
 from evals import catalog
 from evals.analysis.tables.table import run_folders
 from evals.commands import sides
+from evals.commands.bench import Bench
+from evals.commands.bench import bench as _bench
 from evals.commands.canary import Canary
 from evals.commands.canary import canary as _canary
 from evals.commands.compare import Comparison
@@ -33,6 +35,7 @@ from evals.commands.route import route as _route
 from evals.commands.run import Finished
 from evals.commands.run import run as _run
 from evals.commands.score import score as _score
+from evals.commands.settings.bench import BenchSettings
 from evals.commands.settings.compare import CompareSettings, HistorySettings
 from evals.commands.settings.decide import DecideSettings
 from evals.commands.settings.frontier import FrontierSettings
@@ -111,7 +114,15 @@ def frontier(
 def route(
     *, task: str | None = None, machine: str = "this", overrides: Mapping[str, Any] | None = None, **settings: Any
 ) -> Route:
-    """Hybrids simulated from a task's runs, or from `table=FILE`, as `python -m evals route` does."""
+    """Hybrids simulated from a task's runs, or from `table=FILE` (a row a document), as `python -m evals route` does.
+
+    `settings` are the command's keys (`cheap="a"`, `strong="b"`, `floor=0.8`, `save="policy.json"`, `policy=FILE`, ...),
+    `overrides` keys of groups (`{"machine.usd_per_hour": 0.35}`). The `Route`: `.report` is the content of route.json,
+    whose `singles` and `hybrids` hold a dict an option (`quality` 0..1, `usd_per_1k` dollars per 1,000 documents,
+    `latency_p95_s` seconds, `share_strong` 0..1, each with `value, low, high`; `None` is not known); `.hybrids` the same
+    as a DataFrame, a row a hybrid; `.policy` what was saved or replayed. Raises `ConfigError` for what is asked wrongly,
+    `DataError` for fewer than 20 documents or none in common, `StoreError` where there is no run.
+    """
     names = {"machine": machine} | ({} if task is None else {"task": task})
     chosen: RouteSettings = validated("route", {**_groups(names, overrides or {}), **settings})
     return _route(chosen, launcher="evals.route")
@@ -119,7 +130,15 @@ def route(
 
 def review(run: str | os.PathLike[str], **settings: Any) -> Review:
     """Which answers of a run a person should see, with the page to do it on, as `python -m evals review` does;
-    `verdicts=FILE` reads back what the page downloaded."""
+    `verdicts=FILE` reads back what the page downloaded.
+
+    `run`: a complete run's folder; `settings` are the command's keys (`target=0.02` mean error 0..1, `minutes=3.0` a
+    document, `usd_per_hour=60.0`, `volume=1000.0` documents a day, ...). The `Review`: `.result` is the content of
+    review.json (`share` and `residual` 0..1 with `value, low, high, n`; `threshold` on P(error); `work` in minutes and
+    dollars a day; `None` is not known) or, with `verdicts`, of verdicts.json; `.folder` is where the files are. Raises
+    `ConfigError` for what is asked wrongly, `StoreError` where there is no such run, `DataError` for verdicts of other
+    answers.
+    """
     chosen: ReviewSettings = validated("review", {"run": str(run), **settings})
     return _review(chosen, launcher="evals.review")
 
@@ -134,7 +153,12 @@ def decide(
 ) -> Decision:
     """Which deployment at `volume=5000` documents a day, as `python -m evals decide` does; a notebook shows it.
 
-    `scenario`: a name of `configs/scenario/`, or its content. `min={"f1": 0.8}`, `max={"usd_per_day": 50}`.
+    `scenario`: a name of `configs/scenario/`, or its content. `settings` are the command's keys: `min={"f1": 0.8}` (0..1),
+    `max={"usd_per_day": 50}`, `policies=[FILE]`, `reviews=[FILE]`, ...; `overrides` keys of groups
+    (`{"machine.usd_per_hour": 0.35}`). The `Decision`: `.result` is the content of decide.json (dollars a day or month,
+    p95 in seconds, shares 0..1; `None` is not known, never 0), `.options` a DataFrame with a row an option, `.exit_code` 1
+    where nothing is feasible. Raises `ConfigError` for what is asked wrongly or an impossible constraint, `DataError` for
+    fewer than 5 documents in common, `StoreError` where there is no run.
     """
     names = {"machine": machine} | ({} if task is None else {"task": task})
     plain: dict[str, Any] = {
@@ -147,7 +171,8 @@ def decide(
         **plain.get("costs", {}),
     }
     if scenario is not None:
-        plain["scenario"] = catalog.option("scenario", scenario) if isinstance(scenario, str) else dict(scenario)
+        given = {"name": scenario} | catalog.option("scenario", scenario) if isinstance(scenario, str) else scenario
+        plain["scenario"] = dict(given)
     chosen: DecideSettings = validated("decide", plain)
     return _decide(chosen, launcher="evals.decide")
 
@@ -168,6 +193,16 @@ def plan(
     models = [found["model"] for found in groups]
     chosen: PlanSettings = validated("plan", {**first, **settings, "model": models})
     return _plan(chosen, launcher="evals.plan")
+
+
+def bench(
+    *, task: str, model: str, machine: str = "this", overrides: Mapping[str, Any] | None = None, **settings: Any
+) -> Bench:
+    """How many documents a second a deployment sustains inside a latency target, as `python -m evals bench` does:
+    `bench(task="mine", model="fake", limit=40, duration_s=5, target_p95_s=2.0)`; `.result` is the content of bench.json."""
+    groups = _groups({"task": task, "model": model, "machine": machine}, overrides or {})
+    chosen: BenchSettings = validated("bench", {**groups, **settings})
+    return _bench(chosen, launcher="evals.bench")
 
 
 def canary(

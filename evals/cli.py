@@ -204,6 +204,8 @@ def _job(word: str, plain: dict[str, Any], rest: Sequence[str], finished: list[d
     """One job: here, or with `-m` in a process of its own, so that memory and latency are clean."""
     from hydra.core.hydra_config import HydraConfig
 
+    if isinstance(scenario := plain.get("scenario"), dict) and not scenario.get("name"):
+        scenario["name"] = HydraConfig.get().runtime.choices.get("scenario")  # the stem of its file
     if HydraConfig.get().mode is None or HydraConfig.get().mode.name != "MULTIRUN":
         return perform(word, plain, launcher(word, rest))
     import multiprocessing

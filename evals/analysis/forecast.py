@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from evals.analysis.tables.priced import add_cost
+from evals.analysis.tables.routed import API_USD
 from evals.pricing import machine_cost_usd, weakest
 from evals.stats import Array, Estimate, quantile, wilson
 
@@ -112,7 +114,7 @@ def _time(frame: pd.DataFrame, manifest: Mapping[str, Any], ask: Conditions, tok
     """Minutes by Little's law: N x mean latency / documents in flight, never less than the limits a minute allow."""
     fresh = frame[~frame["cached"].astype(bool) & frame["latency_s"].notna()]
     backend = manifest.get("backend") or {}
-    startup = backend.get("start_s") if manifest.get("location") == "own" else None
+    startup = backend.get("start_s") if manifest.get("location") in ("own", "mixed") else None
     empty = dict.fromkeys(("latency_mean_s", "latency_p50_s", "in_flight", "docs_per_min"))
     row = {**_three("minutes", Estimate(math.nan, math.nan, math.nan, 0)), **empty, "startup_s": startup}
     if fresh.empty or manifest.get("processing") == "batch":
@@ -162,23 +164,42 @@ def _dollars(
     frame: pd.DataFrame, manifest: Mapping[str, Any], ask: Conditions, row: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Of a remote model the pilot's own cost of a document (nothing served from our cache), at its dated prices; of a
-    machine of one's own its minutes at the price of an hour."""
+    machine of one's own its minutes at the price of an hour; of a hybrid with both, both: its calls, and the machine while it
+    was asked."""
     prices = manifest.get("prices") or {}
     found: dict[str, Any] = {"usd_source": None, "usd_date": None, "usd_provenance": None}
-    if manifest.get("location") == "own":
+    location, each = manifest.get("location"), frame["notional_usd"]
+    if location == "own":
         for end in ("", "_low", "_high"):
             minutes = row[f"minutes{end}"]
             found[f"usd{end}"] = machine_cost_usd(None if minutes is None else minutes * 60, ask.usd_per_hour)
         known = found["usd"] is not None
         return found | {"usd_provenance": weakest(["measured", "declared"]) if known else None}
-    found |= _three("usd", further_mean(_by_document(frame, frame["notional_usd"]), ask.documents), ask.documents)
+    if location == "mixed" and ask.usd_per_hour is not None:
+        each = add_cost(frame, machines={"*": ask.usd_per_hour})["notional_usd"]
+    elif location == "mixed":
+        found |= _api_alone(frame, ask, row)
+        each = pd.Series(math.nan, index=frame.index)
+    found |= _three("usd", further_mean(_by_document(frame, each), ask.documents), ask.documents)
     if found["usd"] is None or not prices:
         return found | dict.fromkeys(("usd", "usd_low", "usd_high"))
-    first = next(iter(prices.values()))
+    sources = list(dict.fromkeys(str(price["source"]) for price in prices.values() if price.get("source")))
+    dates = [str(price["date"]) for price in prices.values() if price.get("date")]
     guessed = ["assumed"] if float(frame["wasted_assumed"].fillna(0).sum()) else []
     kinds = ["measured", *guessed, *(price.get("provenance", "declared") for price in prices.values())]
     return found | {
-        "usd_source": first.get("source"),
-        "usd_date": first.get("date"),
-        "usd_provenance": weakest(kinds),
+        "usd_source": "; ".join(sources) or None,
+        "usd_date": max(dates, default=None),
+        "usd_provenance": weakest([*kinds, *(["declared"] if location == "mixed" else [])]),
     }
+
+
+def _api_alone(frame: pd.DataFrame, ask: Conditions, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the API of a hybrid whose machine has no price will take, in words beside the others of `row`."""
+    api = further_mean(_by_document(frame, frame[API_USD]), ask.documents)
+    if math.isnan(api.value):
+        return {}
+    value, low, high = (part * ask.documents for part in (api.value, api.low, api.high))
+    bounds = "" if math.isnan(low) else f" [{low:.2g}, {high:.2g}]"
+    said = f"dollars of its API alone ${value:.2g}{bounds}; its machine has no price: machine.usd_per_hour=..."
+    return {"extrapolated": [*row["extrapolated"], said]}

@@ -1,6 +1,7 @@
 """Settings -> the engine that answers: limits, budget, response cache, who may see what, and what progress shows."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,25 @@ def wire(model: Model | Router) -> bool:
     return any(account(one) for one in (model.models.values() if isinstance(model, Router) else [model]))
 
 
-def concurrency(settings: RunSettings) -> int:
-    """Documents in flight: what is said, else one where a machine of one's own answers (llama-cpp-python's server drops
-    an answer when the next request comes) and a few elsewhere."""
-    sides = list(parts(settings).values()) or [settings]
-    own = any(one.model.get("location") == "own" for one in sides)
-    return settings.concurrency or (1 if own else WIRE_CONCURRENCY)
+def capacity(facts: Mapping[str, Any]) -> int | None:
+    """Requests that a library in this machine takes at once, as it said when it was started; `None`: it said nothing."""
+    at_once = (facts.get("capacity") or {}).get("at_once")
+    return None if at_once is None else int(at_once)
+
+
+def concurrency(settings: RunSettings, facts: Mapping[str, Any]) -> int:
+    """Documents in flight: what is said; else all that a library in this machine takes at once (`facts`: what `start` said),
+    one where a server of one's own answers (llama-cpp-python's drops an answer when the next request comes), and a few
+    elsewhere. Of a hybrid: what the larger of its own sides takes."""
+    if settings.concurrency is not None:
+        return settings.concurrency
+    sides = parts(settings)
+    own = {key: one for key, one in (sides or {"": settings}).items() if one.model.get("location") == "own"}
+    if not own:
+        return WIRE_CONCURRENCY
+    if any(one.model.get("base_url") for one in own.values()):
+        return 1
+    return max(capacity((facts.get(key) or {}) if sides else facts) or 1 for key in own)
 
 
 def limits(settings: RunSettings, model: Model) -> dict[str, Any]:
@@ -132,13 +146,28 @@ def leaving(settings: RunSettings, model: Model, egress: Egress) -> Callable[[Re
 def _budgets(
     settings: RunSettings, names: Mapping[str, str], prices: Mapping[str, Price] | None, spent: Spent
 ) -> dict[str, Budget | None]:
-    """One budget for both sides of a hybrid, each at its own prices; a machine of one's own is not billed by the call."""
+    """One budget for both sides of a hybrid, each at its own prices; a machine of one's own is not billed by the call, but
+    for the hours of the run. Where it has no price, a budget in dollars is that of the API alone, which is said."""
     if prices is None:
         return dict.fromkeys(names, budget(settings, prices, spent))
     said = settings.budget
     if said.usd is None and said.tokens is None and said.minutes is None:
         return dict.fromkeys(names, None)
-    whole = Budget(usd=said.usd, tokens=said.tokens, minutes=said.minutes, cost=lambda _: 0.0, spent=spent)
+    own = any(parts(settings)[key].model.get("location") == "own" for key in names)
+    rate = settings.machine.get("usd_per_hour") if own else 0.0
+    if said.usd is not None and rate is None:
+        print(
+            f"budget.usd={said.usd:g} counts what the API bills alone: the machine has no price (machine.usd_per_hour=...)",
+            file=sys.stderr,
+        )
+    whole = Budget(
+        usd=said.usd,
+        tokens=said.tokens,
+        minutes=said.minutes,
+        cost=lambda _: 0.0,
+        spent=spent,
+        usd_per_hour=float(rate or 0.0),
+    )
     return {key: whole.shared(_cost(own_prices(prices, name) or None)) for key, name in names.items()}
 
 

@@ -1,11 +1,12 @@
 """`decide`: which deployment at a volume, under constraints, from measured runs and declared options."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import catalog, store
+from evals.commands import decide_reviews
 from evals.commands import scenario as scenarios
 from evals.commands.decide_inputs import IMPORTED, Measured, main_metric, of_runs, of_table, set_keys
 from evals.commands.settings.decide import DecideSettings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evals.analysis.deciding.constraints import Limits
+    from evals.analysis.deciding.options import Costs, Option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class Decision:
     """A decision: `result` is the content of `decide.json`; printed, it is the recommendation and its tables.
 
     Keys: `volume_per_day, recommended, runner_up, cheapest` (by typical dollars), `verdict` (recommended, inconclusive,
-    infeasible), `options` (a row each, with its `checks`, `breaks` in words, `runs` and their sha256), `break_even`,
+    infeasible), `options` (a row each, with its `checks`, `breaks` in words, `runs` and their sha256, and of a saved policy
+    `quality_replayed`, its quality on the stored answers, which flatters it where it was fitted on them), `break_even`,
     `flips, sweep, tornado, settle` (what would settle what cannot be told), `relax` (single constraints that open an
     option), `figures` (every factor with range, provenance, source, date), `constraints, not_counted, notes`.
     """
@@ -75,7 +78,8 @@ def decide(settings: DecideSettings, *, launcher: str = "python") -> Decision:
         found = of_runs(settings, costs, metric, limits)
     elif settings.table is not None:
         found = of_table(settings, costs)
-    options = [*found.options, *(scenarios.options(declared, costs, metric) if declared else ())]
+    shared = decide_reviews.shared(costs, settings)
+    options = [*found.options, *(scenarios.options(declared, shared, metric) if declared else ())]
     ask = Ask(volume=volume, limits=limits, metric=metric, draws=settings.draws, seed=settings.seed)
     result = analysis.decide(options, ask)
     at = declared.volumes if declared and settings.volume is None else ()
@@ -85,7 +89,7 @@ def decide(settings: DecideSettings, *, launcher: str = "python") -> Decision:
         "split": settings.split,
         "at": analysis.at_volumes(options, ask, at) if at else [],
         "constraints": _said(limits),
-        "not_counted": costs.not_counted([one.deployment.kind for one in options]),
+        "not_counted": _not_counted(shared, options, found.reviewed),
         "capacity": {
             "utilisation": str(costs.utilisation),
             "peak": str(costs.peak),
@@ -101,6 +105,16 @@ def decide(settings: DecideSettings, *, launcher: str = "python") -> Decision:
     if settings.out:
         write(Path(settings.out), result)
     return Decision(result=result, exit_code=code)
+
+
+def _not_counted(costs: "Costs", options: "Sequence[Option]", reviewed: Sequence[str]) -> list[str]:
+    """Costs that nobody declared; a review of some options alone names the others."""
+    found = costs.not_counted([one.deployment.kind for one in options])
+    if not reviewed or "review" not in found:
+        return found
+    rest = [one.name for one in options if one.name not in reviewed]
+    said = [f"review of {', '.join(rest)}"] if rest else []
+    return [part for one in found for part in (said if one == "review" else [one])]
 
 
 def exit_code(result: Mapping[str, Any], *, strict: bool) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import catalog, store
+from evals.commands import decide_policies, decide_reviews
 from evals.commands.settings.decide import DecideSettings
 from evals.errors import ConfigError, DataError
 
@@ -26,6 +27,8 @@ class Measured:
     options: "Sequence[Option]"
     notes: Sequence[str]
     left_out: Sequence[Mapping[str, str]]
+    reviewed: Sequence[str] = ()
+    """Options whose human review is that of their own `review`."""
 
 
 # A table ------------------------------------------------------------------------------------------------------
@@ -72,19 +75,27 @@ def _kept(settings: DecideSettings) -> tuple[list[Path], list[dict[str, str]]]:
 
 
 def of_runs(settings: DecideSettings, costs: "Costs", metric: str, limits: "Limits") -> Measured:
+    import pandas as pd
+
     from evals.analysis.deciding.figures import figure
     from evals.analysis.deciding.measured import BATCH, Terms, options
     from evals.analysis.tables.table import load_runs
 
     kept, left = _kept(settings)
-    manifests = {}
-    hashes = {}
+    manifests: dict[str, Any] = {}
+    folders: dict[str, Path] = {}
     for run in kept:
         about = store.read_json(run / "manifest.json")
         manifests[str(about["option"])] = about
-        hashes[str(about["option"])] = {"run": str(run), "sha256": _digest(run)}
+        folders[str(about["option"])] = run
+    hashes = {name: {"run": str(run), "sha256": _digest(run)} for name, run in folders.items()}
     frame = load_runs(kept)
     leaves = load_runs(kept, fields=True) if limits.fields else None
+    saved = decide_policies.read(settings, folders, manifests, frame)
+    for one in saved:
+        if one.name in settings.docs_per_s:
+            raise ConfigError(f"docs_per_s.{one.name}: a policy's throughput is that of its models; declare theirs")
+    replays = [one for one in saved if one.rows is not None]
     asked = Terms(
         metrics=list(dict.fromkeys([metric, *limits.quality])),
         slices=list(limits.slices),
@@ -93,21 +104,37 @@ def of_runs(settings: DecideSettings, costs: "Costs", metric: str, limits: "Limi
         docs_per_s=set_keys(settings.docs_per_s),
         terms={name: _terms(str(about["model"])) for name, about in manifests.items()},
         price=figure({k: v for k, v in settings.price.items() if k != "name"}, "level of API prices", where="price"),
-        costs=costs,
+        costs=decide_reviews.shared(costs, settings),
         batch=settings.batch,
         draws=settings.draws,
         seed=settings.seed,
     )
-    found, notes = options(frame, manifests, asked, leaves)
+    found, notes = options(
+        pd.concat([frame, *(one.rows for one in replays)], ignore_index=True),
+        manifests | {one.name: one.manifest for one in replays},
+        asked,
+        None if leaves is None else pd.concat([leaves, *(one.leaves(leaves) for one in replays)], ignore_index=True),
+    )
     found = [_hybrid(one, manifests.get(one.name), hashes, costs) for one in found]
+    hybrids = [
+        (one, option)
+        for one in saved
+        if (option := decide_policies.option(one, found, frame, metric, costs)) is not None
+    ]
+    replayed = {one.name for one in replays}
     told = [
         dataclasses.replace(one, runs=(hashes[one.name if one.name in hashes else one.name.removesuffix(BATCH)],))
         for one in found
+        if one.name not in replayed
     ]
     if not told:
         raise DataError("these runs hold no option")
-    told += _of_policies(settings, told, next(iter(manifests.values())), metric, costs)
-    return Measured(options=told, notes=notes, left_out=left)
+    told += [
+        dataclasses.replace(option, runs=(one.told, hashes[one.policy.cheap], hashes[str(one.policy.strong)]))
+        for one, option in hybrids
+    ]
+    told, reviewed = decide_reviews.reviewed(settings, told, folders, costs)
+    return Measured(options=told, notes=notes, left_out=left, reviewed=reviewed)
 
 
 def _hybrid(one: "Option", about: Mapping[str, Any] | None, hashes: Mapping[str, Any], costs: "Costs") -> "Option":
@@ -117,22 +144,6 @@ def _hybrid(one: "Option", about: Mapping[str, Any] | None, hashes: Mapping[str,
     from evals.analysis.deciding.hybrids import of_run
 
     return of_run(one, about, store.read_json(Path(hashes[one.name]["run"]) / "summary.json"), costs)
-
-
-def _of_policies(
-    settings: DecideSettings, options: "Sequence[Option]", about: Mapping[str, Any], metric: str, costs: "Costs"
-) -> "list[Option]":
-    """The hybrids of saved policies. Raises `ConfigError` for one that was fitted for another task or schema."""
-    from evals.analysis.deciding.hybrids import of_policy
-    from evals.policy.saved import check_fits, load_policy
-
-    found = []
-    for where in settings.policies or ():
-        policy = load_policy(where).policy
-        check_fits(policy, where, about)
-        if (option := of_policy(policy, where, options, metric, costs)) is not None:
-            found.append(option)
-    return found
 
 
 def _terms(model: str) -> str | None:

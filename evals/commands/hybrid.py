@@ -11,6 +11,7 @@ from evals.commands.settings.run import RunSettings
 from evals.commands.sides import parts, saved, withheld
 from evals.core import Policy, stable_hash
 from evals.errors import ConfigError
+from evals.models import weights
 from evals.models.base import Model, Router
 from evals.models.hybrid import Hybrid
 from evals.policy.saved import decode, encode, misfit
@@ -110,7 +111,7 @@ def about(settings: RunSettings) -> dict[str, Any]:
             "option": build.option_name(one),
             "model": build.model_name(one.model),
             **places(one.model),
-            "weights": {key: one.model.get(key) for key in ("quant", "source")},
+            "weights": weights.facts(one.model),
         }
         for side, one in parts(settings).items()
     }

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals import store
-from evals.commands import answering, build, manifest
+from evals import catalog, store
+from evals.commands import build, hybrid, manifest, sides
 from evals.commands.estimate import estimate
 from evals.commands.prices import snapshot
 from evals.commands.run import run
 from evals.commands.settings.plan import PASSED, PlanSettings
 from evals.commands.settings.run import RunSettings, validated
 from evals.engine.machine import cpu_name
-from evals.errors import BudgetReached, DataError, StoreError
+from evals.errors import BudgetReached, ConfigError, DataError, StoreError
 from evals.loading import ExtractionTask
 from evals.report import files
 
@@ -48,7 +48,10 @@ def plan(settings: PlanSettings, *, launcher: str = "python", progress: bool = T
     if settings.out:
         files.prepare(Path(settings.out))
     asked = [as_run(settings, spec) for spec in settings.specs]
+    if settings.policy is not None and not any(sides.is_hybrid(one.model) for one in asked):
+        raise ConfigError(f"policy={settings.policy} says who of two models answers: model=hybrid ...")
     for one in asked:
+        _refused(one)
         snapshot(one.model, processing=one.processing)  # an unknown price is told before anything is bought
     task = build.task(asked[0] if asked else _alone(settings))
     available = _count(task, settings)
@@ -67,13 +70,36 @@ def plan(settings: PlanSettings, *, launcher: str = "python", progress: bool = T
     return Plan(result=result, exit_code=code)
 
 
+def _refused(asked: RunSettings) -> None:
+    """Raise what `run` would raise of this model, before any pilot is paid: privacy, a policy that does not fit."""
+    if not sides.is_hybrid(asked.model):
+        build.refuse_remote(asked)
+        return
+    task = build.task(asked)
+    hybrid.check(asked, task.name, task.version, task.hashes())
+
+
 def each_model(words: Sequence[str]) -> list[list[str]]:
-    """The words of a command line once for each name of `model=a,b` or `model=[a,b]`; as they are without any."""
+    """The words of a command line once for each name of `model=a,b` or `model=[a,b]`; as they are without any. What is said
+    of a hybrid's two sides is for hybrids alone, where another model is named beside them."""
     at = next((i for i, word in enumerate(words) if word.startswith("model=")), len(words))
     given = words[at].removeprefix("model=").strip("[]").split(",") if at < len(words) else []
     names = [name.strip() for name in given if name.strip() not in ("", "null")]
     rest = [*words[:at], *words[at + 1 :]]
-    return [[f"model={name}", *rest] for name in names] or [rest]
+    mixed = len({_names_hybrid(name) for name in names}) > 1
+    own = [word for word in rest if not _of_sides(word)] if mixed else rest
+    return [[f"model={name}", *(rest if _names_hybrid(name) else own)] for name in names] or [rest]
+
+
+def _names_hybrid(name: str) -> bool:
+    known = catalog.options("model")
+    return name in known and sides.is_hybrid(catalog.load_yaml(known[name]))
+
+
+def _of_sides(word: str) -> bool:
+    """Is this word about `model.cheap` or `model.strong`, before or after `sides.translated`?"""
+    key = word.partition("=")[0].lstrip("+").removeprefix("model@")
+    return any(key == one or key.startswith(f"{one}.") for one in sides.KEYS)
 
 
 def write(folder: Path, result: Mapping[str, Any]) -> None:
@@ -88,6 +114,8 @@ def as_run(settings: Any, spec: Mapping[str, Any], **more: Any) -> RunSettings:
     plain = {name: getattr(settings, name) for name in PASSED} | {"task": settings.task, "machine": settings.machine}
     for name in ("seed", "processing"):
         plain |= {name: getattr(settings, name)} if hasattr(settings, name) else {}
+    if not sides.is_hybrid(spec):
+        plain["policy"] = None
     found: RunSettings = validated("run", {**plain, "model": dict(spec), **more})
     return found
 
@@ -156,19 +184,21 @@ def _basis(settings: PlanSettings, asked: RunSettings, task: ExtractionTask) -> 
     from evals.analysis.tables.table import run_folders
 
     option, hashes, data = build.option_name(asked), task.hashes(), dataset_hash(task.identity())
-    load = manifest.load(asked, answering.concurrency(asked))
     found: tuple[int, Path] | None = None
     for folder in run_folders(settings.runs):
         about = store.read_json(folder / "manifest.json")
         same = (
             about.get("task") == task.name
             and about.get("option") == option
-            and (about.get("split"), about.get("load")) == (task.split, load)
+            and (about.get("split"), about.get("load"))
+            == (task.split, manifest.load(asked, about.get("backend") or {}))
             and about.get("slice") == settings.slice
             and dataset_hash(about.get("dataset")) == data
             and all(about.get("hashes", {}).get(name) == hashes[name] for name in ("prompt", "schema"))
         )
-        here = asked.model.get("location") != "own" or (about.get("machine") or {}).get("cpu") == cpu_name()
+        here = (
+            asked.model.get("location") not in ("own", "mixed") or (about.get("machine") or {}).get("cpu") == cpu_name()
+        )
         if same and here and _fresh(folder) and (found is None or _n(folder) >= found[0]):
             found = _n(folder), folder
     return found[1] if found else None
@@ -185,10 +215,10 @@ def _estimated(asked: RunSettings, task: ExtractionTask, documents: int) -> dict
     from evals.analysis.forecast import EMPTY
 
     prices = snapshot(asked.model, processing=asked.processing)
-    guess = estimate(task, asked, prices, documents) if prices else None
+    guess = estimate(task, asked, prices, documents) if prices and asked.privacy is None else None
     row = {**EMPTY, "option": build.option_name(asked), "model": asked.model["name"], "documents": documents}
     return row | {
-        "load": manifest.load(asked, answering.concurrency(asked)),
+        "load": manifest.load(asked, {}),
         "provenance": "assumed",
         "usd_estimate": guess.usd if guess else None,
         "tokens_estimate": [guess.input_tokens, guess.output_tokens] if guess else None,
@@ -205,7 +235,12 @@ def _forecast(settings: PlanSettings, folder: Path, documents: int) -> dict[str,
         requests_per_min=settings.requests_per_min,
         tokens_per_min=settings.tokens_per_min,
     )
-    return forecast(load_run(folder), store.read_json(folder / "manifest.json"), ask)
+    row = forecast(load_run(folder), store.read_json(folder / "manifest.json"), ask)
+    sent = (store.read_json(folder / "summary.json").get("hybrid") or {}).get("sent_to_strong")
+    if sent:
+        share = f"{100 * sent['value']:.0f} % [{100 * sent['low']:.0f}, {100 * sent['high']:.0f}]"
+        row["extrapolated"] = [*row["extrapolated"], f"{share} of {sent['n']} documents went on to its strong model"]
+    return row
 
 
 # Spread -------------------------------------------------------------------------------------------------------

@@ -91,8 +91,13 @@ def _stored(folder: Path, notes: list[str]) -> _Run:
         for line in store.scores(folder, manifest["hashes"].get("scorer"))
     }
     requests = _requests(folder, manifest, {name for name, _ in records}, notes)
-    content = stable_hash(sorted([name, repeat, record.text or ""] for (name, repeat), record in records.items()))
+    content = answers_hash(records)
     return _Run(folder=folder, manifest=manifest, records=records, requests=requests, leaves=leaves, content=content)
+
+
+def answers_hash(records: "Mapping[tuple[str, int], Record]") -> str:
+    """Hash of a run's answers: of the text for each document and repeat."""
+    return stable_hash(sorted([name, repeat, record.text or ""] for (name, repeat), record in records.items()))
 
 
 def _whole(metrics: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -215,7 +215,7 @@ def read_runs(settings: RouteSettings, split: str, notes: list[str]) -> Stored:
             manifests.remove(manifest)
     frame, metric = frontier_frame(settings, runs, notes)
     ids = set(frame["sample_id"])
-    requests = _requests(manifests, ids, notes)
+    requests = requests_of(manifests, ids, notes)
     records = {
         str(manifest["option"]): {
             record.sample_id: record for (_, repeat), record in store.answered(run).items() if repeat == 0
@@ -272,7 +272,7 @@ def hybrid_rows(settings: "FrontierSettings", frame: "pd.DataFrame", notes: list
     return table.assign(repeat=0, load=loads[0] if len(loads) == 1 else None)
 
 
-def _requests(manifests: Sequence[dict[str, Any]], ids: set[str], notes: list[str]) -> "dict[str, Request] | None":
+def requests_of(manifests: Sequence[dict[str, Any]], ids: set[str], notes: list[str]) -> "dict[str, Request] | None":
     """What was asked of each document, where the task and the very documents of the runs are at hand."""
     from evals.commands.score import task_of
 

@@ -47,7 +47,7 @@ def read(given: Mapping[str, Any] | None) -> Scenario | None:
     ):
         raise ConfigError("scenario.volumes should be a list of whole documents a day, each at least 1")
     return Scenario(
-        name=str(given.get("name") or "scenario"),
+        name=str(given.get("name") or "of your own"),
         volume=given.get("volume"),
         volumes=tuple(volumes),
         metric=given.get("metric"),

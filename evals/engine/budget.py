@@ -47,7 +47,8 @@ class Bound:
 
 class Budget:
     """Limits of a run; `None` is no limit. `cost` prices a usage and is needed for `usd`; `spent` is what earlier
-    sessions of the same run used; `bound` replaces the built-in upper bound of a request."""
+    sessions of the same run used; `bound` replaces the built-in upper bound of a request; `usd_per_hour` is that of a machine
+    of one's own beside what `cost` prices: it is counted for every hour of the run, whoever answers."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Budget:
         cost: Callable[[Usage], float | None] | None = None,
         bound: Callable[[Request], Usage] | None = None,
         spent: Spent = Spent(),
+        usd_per_hour: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value in (("usd", usd), ("tokens", tokens), ("minutes", minutes)):
@@ -67,7 +69,8 @@ class Budget:
             raise ConfigError("budget.usd needs a price: none is known for this model")
         self._cost, self._bound = cost, bound
         self._learnt = _Learnt()
-        self._pool = _Pool(usd=usd, tokens=tokens, minutes=minutes, spent=spent, clock=clock)
+        machine = usd_per_hour / 3600
+        self._pool = _Pool(usd=usd, tokens=tokens, minutes=minutes, spent=spent, usd_per_s=machine, clock=clock)
 
     def shared(self, cost: Callable[[Usage], float | None]) -> "Budget":
         """For another model of the same run: its own prices and lengths of answers, the same limits and spendings."""
@@ -171,9 +174,11 @@ class _Pool:
         tokens: int | None,
         minutes: float | None,
         spent: Spent,
+        usd_per_s: float,
         clock: Callable[[], float],
     ) -> None:
         self.usd, self.tokens, self.minutes = usd, tokens, minutes
+        self.usd_per_s = usd_per_s
         self.waiting = 0
         self.spent_usd, self.spent_tokens, self.assumed_usd = spent.usd, spent.tokens, 0.0
         self.reached: str | None = None
@@ -185,8 +190,12 @@ class _Pool:
 
     def spent(self) -> Spent:
         """So far, earlier sessions included."""
-        running = 0.0 if self._began is None else self._clock() - self._began
-        return Spent(usd=self.spent_usd, tokens=self.spent_tokens, seconds=self._earlier_s + running)
+        seconds = self.seconds()
+        return Spent(usd=self.spent_usd + self.usd_per_s * seconds, tokens=self.spent_tokens, seconds=seconds)
+
+    def seconds(self) -> float:
+        """That the run has taken, earlier sessions included."""
+        return self._earlier_s + (0.0 if self._began is None else self._clock() - self._began)
 
     async def wait(self, bound: Bound) -> None:
         """Reserve as soon as it fits."""
@@ -208,7 +217,7 @@ class _Pool:
                 self.admit()
 
     def fits(self, bound: Bound) -> bool:
-        usd = self.spent_usd + self.held_usd + bound.usd
+        usd = self.spent().usd + self.held_usd + bound.usd
         tokens = self.spent_tokens + self.held_tokens + bound.tokens
         return (self.usd is None or usd <= self.usd) and (self.tokens is None or tokens <= self.tokens)
 
@@ -241,22 +250,28 @@ class _Pool:
                 return
 
     def why(self, bound: Bound) -> str:
-        if self.usd is not None and self.spent_usd + bound.usd > self.usd:
-            return (
-                f"budget.usd={self.usd:g} is reached: ${self.spent_usd:.4f} are spent, and the next call may cost "
-                f"${bound.usd:.4f}"
-            )
+        if self.usd is not None and self.spent().usd + bound.usd > self.usd:
+            return f"budget.usd={self.usd:g} is reached: {self.bill()}, and the next call may cost ${bound.usd:.4f}"
         return (
             f"budget.tokens={self.tokens} is reached: {self.spent_tokens} are used, and the next call may take "
             f"{bound.tokens}"
         )
 
+    def bill(self) -> str:
+        """What is spent, in words."""
+        if not self.usd_per_s:
+            return f"${self.spent_usd:.4f} are spent"
+        seconds = self.seconds()
+        machine = f"${self.usd_per_s * seconds:.4f} by {seconds / 60:.1f} minutes of the machine"
+        return f"${self.spent_usd:.4f} are spent by calls and {machine}"
+
     def check(self) -> None:
-        now = self._clock()
         if self._began is None:
-            self._began = now
-        if self.minutes is not None and self._earlier_s + now - self._began >= 60 * self.minutes:
+            self._began = self._clock()
+        if self.minutes is not None and self.seconds() >= 60 * self.minutes:
             self.reached = self.reached or f"budget.minutes={self.minutes:g} is reached"
+        if self.usd is not None and self.usd_per_s and self.spent().usd >= self.usd:
+            self.reached = self.reached or f"budget.usd={self.usd:g} is reached: {self.bill()}"
         if self.reached is not None:
             raise BudgetReached(self.reached)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evals.core import Call, Completion, Policy, PolicyKind, Request, stable_hash
-from evals.errors import ConfigError
+from evals.errors import ConfigError, StoreError
 from evals.policy.choosing import OPERATORS, Places, Side, choose
 from evals.policy.signals import PLAIN
 from evals.store import plain, read_json, write_whole
@@ -47,8 +47,10 @@ class SavedPolicy:
     ) -> Side | None:
         """`cheap` or `strong`: whom to ask next; `None`: the last answer counts.
 
-        `asked`: a `Request`, or a mapping with the features that the policy uses, and `sample_id`, `data_class`,
-        `text`. `calls`: the calls so far; where only an answer's signals are at hand, a mapping of them.
+        `asked`: a `Request`, or a mapping with the features that the policy uses (name -> number), and `sample_id`,
+        `data_class` (public, internal, restricted), `text`. `calls`: the calls so far, oldest first; where only an answer's
+        signals are at hand, a mapping of them (name -> number). `places`: side -> `{location, terms}` of the models that are
+        at hand; else those of the policy's file. What is not given is not known, and raises nothing.
         """
         return choose(self.policy, _request(asked), [_call(self.policy, one) for one in calls], places=places)
 
@@ -58,15 +60,29 @@ class SavedPolicy:
 
 
 def load_policy(path: str | Path) -> SavedPolicy:
-    """A saved policy, checked. Raises `ConfigError` for a file that is none, in one line."""
+    """The policy of a file that `route save=` or `review save=` wrote, checked; nothing else is read, and nothing is run.
+
+    `.choose(asked, calls)` says whom to ask: "cheap", "strong", or `None` once the last answer counts; `.option(side)` which
+    option that is; `.policy` the frozen `Policy` (thresholds and shares 0..1). Raises `ConfigError` where there is no file or
+    one that is no policy (the first mistake, in one line), `StoreError` where it holds no JSON object.
+    """
     path = Path(path)
-    return SavedPolicy(decode(read_json(path), str(path)))
+    if not path.is_file():
+        raise ConfigError(f"{path} is no file; `python -m evals route task=... save=FILE` writes a policy")
+    policy = decode(read_json(path), str(path))
+    if policy.strong == policy.cheap:
+        raise ConfigError(f"{path}: cheap and strong are both {policy.cheap!r}; a policy chooses between two options")
+    return SavedPolicy(policy)
 
 
 def save_policy(policy: Policy, path: str | Path) -> None:
-    """Write a policy's file whole."""
+    """Write a policy's file whole. Raises `ConfigError` where it cannot be written."""
     text = json.dumps(encode(policy), indent=1, ensure_ascii=False)
-    write_whole(Path(path), _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
+    try:
+        write_whole(Path(path), _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
+    except StoreError as error:
+        why = str(error).partition(";")[0]
+        raise ConfigError(f"{why}; save=FILE names a file in a folder that can be written to") from None
 
 
 def encode(policy: Policy) -> dict[str, Any]:
@@ -95,8 +111,7 @@ def decode(given: Mapping[str, Any], where: str) -> Policy:
         _number(given.get(name, 0.0), f"{where}: {name}")
     if not 0 <= given.get("share", 0.0) <= 1:
         raise ConfigError(f"{where}: share {given['share']} must lie in 0..1")
-    if not isinstance(given.get("about", {}), Mapping):
-        raise ConfigError(f"{where}: about should be an object")
+    _about(given.get("about", {}), where)
     if given.get("signal") is not None:
         _signal(given["signal"], where)
     if given.get("rule") is not None:
@@ -144,6 +159,30 @@ def misfit(
 def _shown(value: Any) -> str:
     """What a file says, fit for a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(value)[:80])
+
+
+def _about(about: Any, where: str) -> None:
+    """What others read of it: where the two options stand, and the figures of the simulation."""
+    if not isinstance(about, Mapping):
+        raise ConfigError(f"{where}: about should be an object")
+    for name in ("places", "simulated"):
+        if not isinstance(about.get(name) or {}, Mapping):
+            raise ConfigError(f"{where}: about.{name} should be an object")
+    for side, place in (about.get("places") or {}).items():
+        if not isinstance(place, Mapping):
+            raise ConfigError(f"{where}: about.places.{side} should be an object")
+    told = about.get("simulated") or {}
+    for name in ("quality", "latency_p95_s"):
+        one = told.get(name)
+        ends = one if isinstance(one, Mapping) else {"value": one}
+        for end in ("value", "low", "high"):
+            if ends.get(end) is not None:
+                _number(ends[end], f"{where}: about.simulated.{name}")
+    for name, most in (("share_strong", 1.0), ("documents", math.inf)):
+        if told.get(name) is not None:
+            _number(told[name], f"{where}: about.simulated.{name}")
+            if not 0 <= told[name] <= most:
+                raise ConfigError(f"{where}: about.simulated.{name} is {told[name]}, which it cannot be")
 
 
 def _signal(signal: Any, where: str) -> None:

@@ -86,13 +86,15 @@ def _none(result: Mapping[str, Any], volume: str) -> list[str]:
             f"At {volume}, nothing can be recommended yet: no option is known to hold every constraint and to have a price.",
             _first_step(result),
         ]
-    eased = result["relax"]
+    first, eased = f"At {volume}, no option holds every constraint.", result["relax"]
     if not eased:
-        return [
-            f"At {volume}, no option holds every constraint.",
-            "No single constraint, relaxed, opens one: each breaks several.",
-        ]
-    return [f"At {volume}, no option holds every constraint.", f"The least that opens one: {clean(eased[0]['text'])}."]
+        why = "each breaks several"
+        if any(row["usd_per_day"] is None for row in result["options"]):
+            why += ", or has no known dollars"
+        return [first, f"No single constraint, relaxed, opens one: {why}."]
+    if eased[0].get("unsure"):
+        return [first, f"No single constraint, relaxed, surely opens one; {clean(eased[0]['text'])}."]
+    return [first, f"The least that opens one: {clean(eased[0]['text'])}."]
 
 
 def _first_step(result: Mapping[str, Any]) -> str:
@@ -118,7 +120,7 @@ def blocks(result: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
             "break-even (documents a day from which b costs no more than a)",
             [pair(one) for one in result["break_even"] if one["always_win_per_day"] != 1],
         ),
-        ("the answer turns", list(result["flips"])),
+        ("the answer turns", [*result["flips"], *_apart(result)]),
         (
             "what moves it most (dollars a day that the runner-up costs more)"
             if result["runner_up"]
@@ -126,11 +128,21 @@ def blocks(result: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
             [moved(row) for row in result["tornado"][:6] if row["swing"] >= 0.005],
         ),
         ("what would settle what cannot be told", grouped([(row["option"], row["text"]) for row in result["settle"]])),
-        ("relaxed alone, these open an option", [row["text"] for row in result["relax"]]),
+        ("relaxed alone, these open an option, or may", [row["text"] for row in result["relax"]]),
         ("rests on", basis(result)),
         ("left out", [f"{one['run']}: {one['reason']}" for one in result["left_out"]]),
     ]
     return [(title, lines) for title, lines in found if lines]
+
+
+def _apart(result: Mapping[str, Any]) -> list[str]:
+    """Why a volume here is not one of the break-even's."""
+    if not result["break_even"] or not any(line.startswith("volume: ") for line in result["flips"]):
+        return []
+    return [
+        "a volume here is where the recommendation turns: constraints held, and fewer moving parts taken inside the interval "
+        "of the cheapest; a break-even compares the typical dollars of two options and nothing else"
+    ]
 
 
 def _volumes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -149,7 +161,7 @@ def pair(one: Mapping[str, Any]) -> str:
         return (
             head
             + "never"
-            + (f" by typical figures; in {100 * chance:.0f} % of the draws it does" if 0 < chance < 1 else "")
+            + (f" by typical figures; in {_percent(chance)} of the draws it does" if 0 < chance < 1 else "")
         )
     if one["always_win_per_day"] == 1:
         return head + "at every volume"
@@ -163,7 +175,12 @@ def pair(one: Mapping[str, Any]) -> str:
 
 
 def _never(one: Mapping[str, Any]) -> str:
-    return f"; never in {100 * one['p_never']:.0f} % of the draws" if 0 < (one["p_never"] or 0) < 1 else ""
+    return f"; never in {_percent(one['p_never'])} of the draws" if 0 < (one["p_never"] or 0) < 1 else ""
+
+
+def _percent(share: float) -> str:
+    """`7 %`, `under 1 %`, `over 99 %`: a share between none and all is neither."""
+    return "under 1 %" if share < 0.005 else "over 99 %" if share > 0.995 else f"{100 * share:.0f} %"
 
 
 def _span(one: Mapping[str, Any], key: str) -> str:

@@ -66,6 +66,13 @@ def _runs(result: Mapping[str, Any]) -> list[str]:
     return [
         "## Runs it stands on",
         "",
-        table(["option", "run", "sha256 of records.jsonl and manifest.json"], lines),
+        table(
+            [
+                "option",
+                "run",
+                "sha256 (of records.jsonl and manifest.json; of a table, a policy or a review: its file)",
+            ],
+            lines,
+        ),
         "",
     ]

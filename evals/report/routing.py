@@ -165,14 +165,22 @@ def _saved(row: Row, report: Mapping[str, Any]) -> list[str]:
         found = row[f"saved_usd_per_month_{key}"]
         if found is None or found["value"] is None:
             continue
-        span = "" if found["low"] is None else f" [{_money(found['low'])}, {_money(found['high'])}]"
-        word = "saves" if found["value"] >= 0 else "saves (costs more)"
-        said.append(f"{clean(row['option'])} {word} {_money(found['value'])}{span} a month {volume} against {rival}")
+        said.append(f"{clean(row['option'])} {_against(found)} a month {volume} against {rival}")
     if said and row["meets_floor"] != "meets":
         said.append(f"whether it is good enough is not certain: its quality {_floored(row, report)}")
     if not said:
         said.append("dollars saved are not known: give machine.usd_per_hour=..., or runs whose cost is known")
     return said
+
+
+def _against(found: Mapping[str, Any]) -> str:
+    """`saves $3.00 [$1.00, $5.00]`, `costs $2.00 [$1.00, $3.00] more`."""
+    value, ends = found["value"], [found["low"], found["high"]]
+    dearer = value < -0.005
+    if dearer:
+        value, ends = -value, [None if end is None else -end for end in reversed(ends)]
+    span = "" if None in ends else f" [{_money(ends[0])}, {_money(ends[1])}]"
+    return f"costs {_money(value)}{span} more" if dearer else f"saves {_money(value)}{span}"
 
 
 def _floored(row: Row, report: Mapping[str, Any]) -> str:
@@ -181,7 +189,7 @@ def _floored(row: Row, report: Mapping[str, Any]) -> str:
 
 
 def _money(value: float) -> str:
-    sign = "-" if value < 0 else ""
+    sign = "-" if value <= -0.005 else ""
     return f"{sign}${abs(value):,.0f}" if abs(value) >= 100 else f"{sign}${abs(value):,.2f}"
 
 

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from made_runs import PRICES, folder
 
 import evals
 from evals import cli, store
@@ -145,6 +145,11 @@ def test_floors_are_said_in_any_of_three_ways(words: list[str], capsys: pytest.C
         (["scenario=request_scale", "currency=EUR"], "currency=EUR is not known: prices here are in USD"),
         (["scenario=request_scale", "min.f1=1.5"], "min.f1=1.5 must be in 0..1: nothing could keep it"),
         (["scenario=request_scale", "min.f1=high"], "min.f1='high' should be a number"),
+        (["scenario=request_scale", "min_slice=0.7"], "min_slice=0.7 names no key of min_slice: "),
+        (["scenario=request_scale", "min_slice=0.7"], "min_slice.complex=0.7"),
+        (["scenario=request_scale", "max=7"], "max.latency_p95_s"),
+        (["scenario=request_scale", "policies=[p.json]"], "policies=[FILE] is for stored runs: task=NAME"),
+        (["task=legal_extract", "policies=p.json"], "policies='p.json' should be a list: policies=[p.json]"),
         (["scenario=request_scale", "min.f2=0.5"], "min.f2 is not known; did you mean min.f1"),
         (["scenario=request_scale", "max.usd_per_day=-1"], "max.usd_per_day=-1 must be at least 0"),
         (["scenario=request_scale", "+max.usd=1"], "max.usd is not known"),
@@ -164,7 +169,11 @@ def test_floors_are_said_in_any_of_three_ways(words: list[str], capsys: pytest.C
         (["task=legal_extract", f"runs={KEPT}"], "volume=5000: how many documents a day?"),
         (["task=legal_extract", f"runs={KEPT}", "volume=5", "quality=f9"], "metric f9 is not known; did you mean f1"),
         (["task=legal_extract", f"runs={KEPT}", "volume=5", "machine.usd_per_hour=-3"], "must be at least 0"),
-        (["task=legal_extract", f"runs={KEPT}", "volume=5", "policies=[none.json]"], "none.json"),
+        (["task=legal_extract", f"runs={KEPT}", "volume=5", "policies=[none.json]"], "none.json is no file; `python"),
+        (
+            ["task=legal_extract", f"runs={KEPT}", "volume=5", f"policies=[{KEPT}]"],
+            "is no file; `python -m evals route",
+        ),
     ],
 )
 def test_mistakes_are_one_line(
@@ -183,58 +192,9 @@ def test_runs_of_too_few_documents(project: Path, capsys: pytest.CaptureFixture[
     assert "3 documents are answered by every option: too few to decide on, at least 5" in capsys.readouterr().err
 
 
-def saved(path: Path, **more: Any) -> str:
-    """A policy's file: a cascade of two of the kept runs."""
-    signal = {"inputs": ["grounded_share"], "mean": [0.9], "scale": [0.1], "coef": [-1.2], "intercept": -0.4}
-    simulated = {"documents": 40, "how": "5-fold", "quality": {"value": 0.72, "low": 0.68, "high": 0.76}}
-    simulated |= {"share_strong": 0.25, "latency_p95_s": 210.0}
-    policy = {
-        "format": 1,
-        "kind": "cascade",
-        "cheap": "gemma270m",
-        "strong": "qwen25_1.5b",
-        "threshold": 0.3,
-        "signal": {**signal, "link": "logistic"},
-        "about": {"task": "legal_extract", "metric": "f1", "simulated": simulated},
-        **more,
-    }
-    path.write_text(json.dumps(policy))
-    return f"policies=[{path}]"
-
-
-def test_a_saved_policy_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = (saved(tmp_path / "p.json"), "machine.usd_per_hour=0.35", "min.f1=0.65", f"out={tmp_path}")
-    assert kept(*words) == 0
-    assert "use gemma270m -> qwen25_1.5b (cascade)" in capsys.readouterr().out
-    told = json.loads((tmp_path / "decide.json").read_text())
-    by = {one["option"]: one for one in told["options"]}
-    hybrid = by["gemma270m -> qwen25_1.5b (cascade)"]
-    rates = [by[name]["docs_per_day_per_replica"] for name in ("gemma270m", "qwen25_1.5b")]
-    assert hybrid["docs_per_day_per_replica"] == pytest.approx(1 / (1 / rates[0] + 0.25 / rates[1]))
-    assert hybrid["quality"] == 0.72 and hybrid["escalated_per_day"] == 1250
-
-
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        ({"about": {"task": "cuad"}}, "fitted on another task (cuad, here legal_extract)"),
-        ({"about": {"task": "legal_extract", "schema": "0123"}}, "fitted on another schema"),
-        ({"strong": "claude"}, "its strong model 'claude' is none of the options here"),
-    ],
-)
-def test_a_policy_of_elsewhere_is_refused(
-    more: dict[str, Any], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert kept(saved(tmp_path / "p.json", **more)) == 2
-    error = capsys.readouterr().err
-    assert says in error and error.count("\n") == 1
-
-
 def test_api_and_batch_and_scenario_options_beside_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from test_measured_options import PRICES, folder
-
     root = tmp_path / "runs" / "legal_extract"
     data = {"task": "legal_extract", "dataset": {"sha256": "x"}}
     folder(root, "cloud", location="remote", prices=PRICES, **data)

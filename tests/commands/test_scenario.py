@@ -1,11 +1,12 @@
 """Scenarios as YAML: those that are shipped decide, what is wrong is named; machine prices have a page and a date."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import evals
-from evals import catalog
+from evals import catalog, cli
 from evals.commands import scenario
 from evals.errors import ConfigError
 
@@ -67,3 +68,14 @@ def test_one_price_for_both_of_a_scenarios_options() -> None:
     by = {one["option"]: one["usd_per_day"] for one in found["options"]}
     assert by == {"api": 3000.0, "hybrid": 450.0, "gpu alone": 50.0}
     assert [one["name"] for one in found["figures"]].count("API price of large") == 1
+
+
+def test_a_scenario_without_a_name_is_called_as_its_file(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project / "configs" / "scenario"
+    folder.mkdir()
+    (folder / "ours.yaml").write_text("volume: 10\noptions:\n  - {option: x, kind: api, usd_per_doc: 0.5}\n")
+    assert cli.main(["decide", "scenario=ours"]) == 0
+    assert "scenario ours, 10 documents a day" in capsys.readouterr().out
+    assert evals.decide(scenario="ours").result["title"] == "scenario ours"
+    plain = {"volume": 10, "options": [{"option": "x", "kind": "api", "usd_per_doc": 0.5}]}
+    assert evals.decide(scenario=plain).result["title"] == "scenario of your own"

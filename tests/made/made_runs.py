@@ -77,3 +77,18 @@ def made(
         if complete:
             run.write("summary.json", {"n": len(told)})
     return folder
+
+
+PRICES = {
+    "default": {"name": "m", "input_usd_per_mtok": 2.0, "output_usd_per_mtok": 8.0, "provenance": "declared"},
+    "batch": {"name": "m", "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 4.0, "provenance": "declared"},
+}
+
+
+def folder(root: Path, option: str, *, n: int = 20, seconds: float = 2.0, wrong: int = 4, **manifest: Any) -> Path:
+    """A run of n documents, one after another; the first `wrong` of them have their field wrong."""
+    told = [record(f"d{i}", call(i * seconds, seconds, input=1000 + 10 * i, output=100)) for i in range(n)]
+    points = [(one, score("wrong" if i < wrong else "tp")) for i, one in enumerate(told)]
+    return made(
+        root / option / "run", told, points, sample={"tags": ("even",)}, option=option, model=option, **manifest
+    )

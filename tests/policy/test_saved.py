@@ -45,6 +45,16 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"about": {"places": "here"}}, "about.places should be an object"),
+        ({"about": {"places": {"cheap": "here"}}}, "about.places.cheap should be an object"),
+        ({"about": {"simulated": [1]}}, "about.simulated should be an object"),
+        ({"about": {"simulated": {"quality": "high"}}}, "about.simulated.quality is 'high', no number"),
+        (
+            {"about": {"simulated": {"quality": {"value": 0.5, "low": "x"}}}},
+            "about.simulated.quality is 'x', no number",
+        ),
+        ({"about": {"simulated": {"share_strong": 7}}}, "about.simulated.share_strong is 7, which it cannot be"),
+        ({"about": {"simulated": {"documents": -1}}}, "about.simulated.documents is -1"),
         ({"format": 2}, "format"),
         ({"kind": "magic"}, "kind 'magic' is not known"),
         ({"cheap": None}, "'cheap'"),
@@ -104,11 +114,22 @@ def test_numbers_on_one_line_are_the_same_numbers(numbers: list[float], word: st
         assert load_policy(Path(folder) / "p.json").policy == policy
 
 
+def test_a_file_chooses_between_two_options(tmp_path: Path) -> None:
+    save_policy(decode({**GOOD, "strong": "a"}, "here"), tmp_path / "p.json")
+    with pytest.raises(ConfigError, match="cheap and strong are both 'a'"):
+        load_policy(tmp_path / "p.json")
+
+
+def test_a_policy_that_cannot_be_written_names_save(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: .*; save=FILE names a file"):
+        save_policy(decode(GOOD, "here"), tmp_path)
+
+
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match="should hold an object"):
         load_policy(tmp_path / "x.json")
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="is no file; `python"):
         load_policy(tmp_path / "none.json")
 
 

@@ -36,6 +36,31 @@ def test_nothing_feasible_names_what_opens_one() -> None:
     ]
 
 
+def test_nothing_feasible_says_why_nothing_opens_one() -> None:
+    broken = api(quality=0.7)
+    (_, both) = decision.sentences(result([broken], quality={"f1": 0.9}, usd_per_day=1))
+    assert both == "No single constraint, relaxed, opens one: each breaks several."
+    unpriced = own(hour=None, quality=0.7)
+    (_, none) = decision.sentences(result([broken, unpriced], quality={"f1": 0.9}, usd_per_day=1))
+    assert none == "No single constraint, relaxed, opens one: each breaks several, or has no known dollars."
+    unsure = api(quality={"typical": 0.9, "low": 0.85, "high": 0.95})
+    (_, may) = decision.sentences(result([unsure], quality={"f1": 0.9}, usd_per_day=1))
+    assert may == (
+        "No single constraint, relaxed, surely opens one; "
+        "max.usd_per_day=25 instead of 1 may open api: min.f1 cannot be told yet."
+    )
+
+
+def test_turns_and_break_even_say_what_parts_them() -> None:
+    told = result([api(price=0.005), own(hour=2)], volume=1000)
+    lines = dict(decision.blocks(told))["the answer turns"]
+    assert lines[0].startswith("volume: own is recommended from ") and "a break-even compares" in lines[-1]
+    assert not any(
+        "a break-even compares" in line
+        for line in dict(decision.blocks({**told, "break_even": []}))["the answer turns"]
+    )
+
+
 @pytest.mark.parametrize(
     ("first", "always", "low", "high", "says"),
     [
@@ -51,6 +76,15 @@ def test_pairs_in_words(first: int, always: int, low: int, high: int, says: str)
     names = {"first_win_low": low, "first_win_high": high, "always_win_low": always, "always_win_high": always}
     one = {"a": "x", "b": "y", "first_win_per_day": first, "always_win_per_day": always, "p_never": 0.0, **names}
     assert decision.pair(one).endswith(says)
+
+
+@pytest.mark.parametrize(("p_never", "says"), [(0.001, "under 1 %"), (0.2, "20 %"), (0.9999, "over 99 %")])
+def test_a_few_draws_are_not_none(p_never: float, says: str) -> None:
+    ends = dict.fromkeys(("first_win_low", "first_win_high", "always_win_low", "always_win_high"), 9)
+    one = {"a": "x", "b": "y", "first_win_per_day": 9, "always_win_per_day": 9, "p_never": p_never, **ends}
+    assert decision.pair(one).endswith(f"never in {says} of the draws")
+    never = {**one, "first_win_per_day": None, "always_win_per_day": None, "p_never": 1 - p_never}
+    assert f"in {says} of the draws it does" in decision.pair(never)
 
 
 def test_markdown_and_html_cannot_be_broken_by_names() -> None:

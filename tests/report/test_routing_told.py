@@ -31,6 +31,22 @@ def test_with_costs_dollars_are_told() -> None:
     assert "saves $" in said and "a month at 1,000 documents a day against the best single option" in said
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "says"),
+    [
+        (3.0, -1.0, 5.0, "saves $3.00 [-$1.00, $5.00] a month"),
+        (-3.0, -5.0, 1.0, "costs $3.00 [-$1.00, $5.00] more a month"),
+        (-0.001, -0.002, 0.001, "saves $0.00 [$0.00, $0.00] a month"),
+        (200.0, None, None, "saves $200 a month"),
+    ],
+)
+def test_what_is_not_saved_costs_more(value: float, low: float | None, high: float | None, says: str) -> None:
+    report = told(made(300, signal=3.0, cost=(0.001, 0.01)))
+    saved = {"value": value, "low": low, "high": high}
+    hybrids = [{**row, "saved_usd_per_month_single": saved} for row in report["hybrids"]]
+    assert f" {says} at 1,000 documents a day" in routing.text({**report, "hybrids": hybrids}).replace("\n", " ")
+
+
 def test_a_floor_that_is_not_surely_reached_is_said() -> None:
     report = told(made(220, signal=2.0, cost=(0.001, 0.01)), floor=0.8)
     said = routing.text(report)

@@ -88,6 +88,7 @@ def told(book: Book, option: Option, state: State, volume: Fraction, growth: flo
         "quality_low": None if main is None else main.low,
         "quality_high": None if main is None else main.high,
         "qualities": {metric: one.value for metric, one in proof.items()},
+        "quality_replayed": next((one.value for one in option.replayed.values()), None),
         "usd_per_day": state.usd[name],
         "usd_per_day_low": low,
         "usd_per_day_high": high,
@@ -222,17 +223,21 @@ def _declare(key: str) -> str:
 
 
 def relax(state: State, options: Sequence[Option]) -> list[dict[str, Any]]:
-    """Where nothing passes: the single constraints that open an option, each with the limit that does, least first."""
+    """Where nothing passes: the single constraints that open an option, each with the limit that does, least first; then
+    those that may, since another one cannot be told yet (`unsure`: its keys)."""
     if any(feasible(found) and state.usd[name] is not None for name, found in state.found.items()):
         return []
     rows = []
     for option in options:
         broken = [one for one in state.found[option.name] if not one.met]
-        keys = {one.key for one in broken}
-        if len(keys) != 1 or state.usd[option.name] is None or any(one.relaxed is None for one in broken):
+        failed = {one.key for one in broken if one.verdict == "failed"} or {one.key for one in broken}
+        those = [one for one in broken if one.key in failed]
+        if len(failed) != 1 or state.usd[option.name] is None or any(one.relaxed is None for one in those):
             continue
-        worst = max(broken, key=_step)
-        text = f"{worst.key}={_limit(worst.relaxed)} instead of {_limit(worst.limit)} opens {option.name}"
+        worst, unsure = max(those, key=_step), sorted({one.key for one in broken} - failed)
+        text = f"{_eased(worst)} opens {option.name}"
+        if unsure:
+            text = f"{_eased(worst)} may open {option.name}: {', '.join(unsure)} cannot be told yet"
         rows.append(
             {
                 "option": option.name,
@@ -240,10 +245,15 @@ def relax(state: State, options: Sequence[Option]) -> list[dict[str, Any]]:
                 "from": worst.limit,
                 "to": worst.relaxed,
                 "step": _step(worst),
+                "unsure": unsure,
                 "text": text,
             }
         )
-    return sorted(rows, key=lambda row: (row["step"], row["option"]))
+    return sorted(rows, key=lambda row: (bool(row["unsure"]), row["step"], row["option"]))
+
+
+def _eased(one: Check) -> str:
+    return f"{one.key}={_limit(one.relaxed)} instead of {_limit(one.limit)}"
 
 
 def _step(one: Check) -> float:

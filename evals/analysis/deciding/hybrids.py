@@ -1,12 +1,18 @@
-"""Hybrids as options: of a saved policy (as it was simulated), and of a run that asked two models."""
+"""Hybrids as options: of a saved policy (replayed on the stored answers), and of a run that asked two models.
+
+A saved file is decided on as it is: the share that it sends on, its dollars and its seconds are those of its replay. Its
+quality too, unless it was fitted on these very documents: then the replay flatters it, and the quality is that of its
+cross-fitted simulation, with the replay's told beside it.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from evals.analysis.deciding.figures import Figure, measured
 from evals.analysis.deciding.options import Costs, Option, Proof
+from evals.analysis.deciding.options import share as share_of
 from evals.analysis.deciding.volume import Deployment, Kind
 from evals.catalog import nearest
 from evals.core import Policy
@@ -19,25 +25,54 @@ KINDS: Mapping[str, Kind] = {"cascade": "cascade"}
 NOTE = "dollars of an escalated document are taken to be those of any document of {strong}"
 
 
-def of_policy(policy: Policy, where: str, options: Sequence[Option], metric: str, costs: Costs) -> Option | None:
-    """The hybrid that a saved policy makes of two of the options: their prices and throughputs, the policy's simulated
-    quality, share and p95. `None` for a policy of one model. Raises `ConfigError` where an option is not there, or both
-    stand on machines of different prices."""
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What a saved policy does on the stored answers of its two options, document by document."""
+
+    option: Option
+    """Its rows as if they were a run: quality, slices, fields, seconds."""
+    sent: Sequence[bool]
+    """Of each document: was the strong option asked?"""
+    fitted_here: bool
+    """Was the policy fitted on these very documents?"""
+    ratio: float | None = None
+    """What the documents that it sends on take of the strong option (dollars of an API, seconds of a machine) against the mean
+    of all; `None`: not known."""
+
+
+def of_policy(
+    policy: Policy,
+    where: str,
+    options: Sequence[Option],
+    metric: str,
+    costs: Costs,
+    replay: Replay | None = None,
+    why: str | None = None,
+) -> Option | None:
+    """The hybrid that a saved policy makes of two of the options: their prices and throughputs, with share, p95 and quality of
+    its replay (see above); without one (`why` says the reason) of its simulation. `where`: its file. `None` for a policy of
+    one model. Raises `ConfigError` where an option is not there, or both stand on machines of different prices."""
     if policy.kind == "single" or policy.strong is None:
         return None
     cheap, strong = (_side(policy, side, options, where) for side in ("cheap", "strong"))
     told = policy.about.get("simulated") or {}
     kind = KINDS.get(policy.kind, "preroute")
-    name = f"{policy.cheap} -> {policy.strong} ({policy.kind})"
-    share = _share(told, policy, name, where)
-    notes = [f"simulated on {told.get('documents')} documents, {told.get('how')}: {where}"] if told else []
+    name = title(policy) if replay is None else replay.option.name
+    share = _share(told, policy, name, where) if replay is None else _sent(replay, policy, name, where)
+    notes = _simulated(told, where, why) if replay is None else [_told(told, policy, replay, metric, where)]
     if told.get("verdict") and told.get("gain_over"):
         notes.append(f"its gain over the {told['gain_over']}: {told['verdict']}")
-    if strong.deployment.has_api and cheap.deployment.has_machine:
-        notes.append(NOTE.format(strong=policy.strong))
     deployment = _joined(name, kind, cheap.deployment, strong.deployment, share, costs)
+    if replay is not None and replay.ratio is not None:
+        deployment = replace(deployment, escalated_ratio=Fraction(repr(replay.ratio)))
+        of = "dollars" if strong.deployment.has_api else "seconds"
+        notes.append(
+            f"documents that it sends on take {replay.ratio:.2f} times the {of} of {policy.strong}'s mean document"
+        )
+    elif strong.deployment.has_api and cheap.deployment.has_machine:
+        notes.append(NOTE.format(strong=policy.strong))
     side = costs.side(kind)
-    return Option(
+    found = Option(
         deployment=deployment,
         model=name,
         places=(*cheap.places, *strong.places),
@@ -49,6 +84,59 @@ def of_policy(policy: Policy, where: str, options: Sequence[Option], metric: str
         n=told.get("documents"),
         notes=tuple(notes),
     )
+    return found if replay is None else _as_replayed(found, replay)
+
+
+def title(policy: Policy) -> str:
+    """The option's name."""
+    return f"{policy.cheap} -> {policy.strong} ({policy.kind})"
+
+
+def _as_replayed(found: Option, replay: Replay) -> Option:
+    own = replay.option
+    timed = replace(
+        found,
+        latency_p95_s=own.latency_p95_s,
+        seconds=own.seconds,
+        load=own.load,
+        replayed=own.quality,
+        notes=(*found.notes, *own.notes),
+    )
+    if replay.fitted_here:
+        return timed
+    return replace(timed, quality=own.quality, slices=own.slices, fields=own.fields, n=own.n)
+
+
+def _simulated(told: Mapping[str, Any], where: str, why: str | None) -> list[str]:
+    if not told:
+        return []
+    reason = f" (not replayed: {why})" if why else ""
+    return [f"simulated on {told.get('documents')} documents, {told.get('how')}: {where}{reason}"]
+
+
+def _told(told: Mapping[str, Any], policy: Policy, replay: Replay, metric: str, where: str) -> str:
+    """Both figures of the file in one line: what it does on these documents, and what its simulation said."""
+    count, n = sum(replay.sent), len(replay.sent)
+    replayed, simulated = replay.option.quality.get(metric), _quality(told, policy, metric).get(metric)
+    does = f"{where} sends {share_of(count / n)} of these {n} documents on"
+    if policy.kind == "random_mix" and policy.share is not None:
+        does = f"{where} sends {share_of(policy.share)} on, {share_of(count / n)} of these {n} documents"
+    parts = [] if told.get("share_strong") is None else [f"{share_of(told['share_strong'])} sent on"]
+    how = ", ".join([*parts, *([str(told["how"])] if told.get("how") else [])])
+    if not replay.fitted_here:
+        beside = f"; its simulation had {metric} {simulated.value:.3f} ({how})" if simulated else ""
+        return f"{does}, which dollars, p95 and quality follow: it was not fitted on them{beside}"
+    here = f", where it has {replayed.value:.3f}" if replayed else ""
+    kept = f"{metric} {simulated.value:.3f} is its simulation's ({how})" if simulated else f"{metric} is not known"
+    return f"{does}, which dollars and p95 follow; {kept}, since it was fitted on these very documents{here}"
+
+
+def _sent(replay: Replay, policy: Policy, name: str, where: str) -> Figure:
+    """The share that the file sends on, with Wilson's interval over the replayed documents; of a random mix, as it is set."""
+    n = len(replay.sent)
+    value = policy.share if policy.kind == "random_mix" and policy.share is not None else sum(replay.sent) / n
+    one = wilson(float(value) * n, n)
+    return measured(f"share that {name} escalates", float(value), source=where, low=one.low, high=one.high)
 
 
 def _side(policy: Policy, side: str, options: Sequence[Option], where: str) -> Option:

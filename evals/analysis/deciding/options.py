@@ -38,6 +38,8 @@ class Option:
     """Slice -> the main metric in it."""
     fields: Mapping[str, Proof] = field(default_factory=dict)
     """Field -> its F1."""
+    replayed: Mapping[str, Proof] = field(default_factory=dict)
+    """Of a saved policy: metric -> quality on the stored answers, which flatters it where it was fitted on them."""
     latency_p95_s: Proof | None = None
     seconds: Array | None = None
     """Seconds of each document; infinite where it failed."""
@@ -119,7 +121,7 @@ class Costs:
         share, minutes, rate = (self.review.get(key) for key in REVIEW_KEYS)
         if share is not None and minutes is not None and rate is not None:
             dollars = exact(minutes, "review.minutes") / 60 * exact(rate, "review.usd_per_hour")
-            part = figure(share, "share that people review", where="costs.review.share", most=1.0)
+            part = figure(share, "human review", unit="$/document", where="costs.review.share", most=1.0)
             found.append(scaled(part, dollars))
         elif any(one is not None for one in (share, minutes, rate)):
             raise ConfigError("costs.review takes share, minutes and usd_per_hour together")

@@ -8,7 +8,8 @@ p: dollars of a document that the API answers; e: share of documents that are se
 dollars a replica and day; K: documents a day that a replica carries; mu: documents a second that it was measured to
 sustain; peak: the busiest hour against the mean one. A cascade's cheap model is paid for every document, a pre-router's
 for its share. Where both models of a hybrid stand on one machine, a document takes 1/mu + e/mu' seconds of it; where both
-are APIs, the cheap one's dollars are added. Each adds what people and judges cost a document. An unknown factor makes the
+are APIs, the cheap one's dollars are added. Of a saved policy e is weighed by what the documents that it sends on take of
+the strong model against any (`escalated_ratio`). Each adds what people and judges cost a document. An unknown factor makes the
 cost unknown, never 0.
 """
 
@@ -44,6 +45,8 @@ class Deployment:
     """Of a document that the API answers."""
     escalated: Figure | None = None
     """Share of documents that a hybrid sends to its strong model."""
+    escalated_ratio: Fraction = Fraction(1)
+    """What a document that is sent on takes of the strong model, in dollars or seconds, against any document of it."""
     cheap_usd_per_doc: Figure | None = None
     """Of a hybrid whose cheap model is an API too."""
     strong_docs_per_s: Figure | None = None
@@ -150,7 +153,8 @@ def bill(found: Deployment, get: Get = lambda one: one.value) -> Bill | None:
     if found.cheap_usd_per_doc is not None:
         per_doc = per_doc + asked * get(found.cheap_usd_per_doc)
     if found.usd_per_doc is not None and found.has_api:
-        per_doc = per_doc + (1 if share is None else share) * get(found.usd_per_doc)
+        price = get(found.usd_per_doc)
+        per_doc = per_doc + (price if share is None else share * price * _like(found.escalated_ratio, price))
     if not found.has_machine or found.replica is None:
         return Bill(fixed=fixed, per_doc=per_doc)
     day = get(found.replica) * (1 if found.usd_per_replica_day is not None else 24)
@@ -173,7 +177,8 @@ def _capacity(found: Deployment, get: Get, asked: Value, share: Value) -> Value:
     assert found.docs_per_s is not None
     rate = _over(get(found.docs_per_s), asked)
     if found.strong_docs_per_s is not None:
-        rate = 1 / (1 / rate + share / get(found.strong_docs_per_s))
+        strong = get(found.strong_docs_per_s)
+        rate = 1 / (1 / rate + share * _like(found.escalated_ratio, strong) / strong)
     return rate * DAY_S * _like(found.utilisation / found.peak, rate)
 
 

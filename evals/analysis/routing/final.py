@@ -37,7 +37,8 @@ def best_row(report: Mapping[str, Any], kind: str | None = None, way: str | None
     ]
     if not rows:
         known = sorted({f"{row['kind']} ({row['way']})" for row in report["hybrids"] if row["kind"] in SAVABLE})
-        raise ConfigError(f"save: nothing of {kind or way} was simulated; there are {', '.join(known)}")
+        asked_for = " ".join(f"{key}={one}" for key, one in (("kind", kind), ("way", way)) if one is not None)
+        raise ConfigError(f"save: nothing of {asked_for} was simulated; there are {', '.join(known)}")
     if report["floor"] is not None:
         good = [at for at in rows if report["hybrids"][at]["meets_floor"] == "meets"]
         if good:
@@ -126,15 +127,21 @@ def _learned(every: Documents, pair: Pair, way: Candidate, fits: Mask, plan: Pla
     return {"signal": signal, "threshold": float(chosen_cuts(pair, bins, plan, floor=wanted.floor)[0][0, 0])}
 
 
+def asked(
+    policy: Policy, requests: Mapping[str, Request], records: Mapping[str, Record], ids: Sequence[str]
+) -> list[tuple[Side, ...]]:
+    """Whom a policy asks about each document, in order, by `policy.choose` on the cheap option's stored calls: what a live
+    hybrid does. Empty: nobody may be shown the document. `requests` and `records` (of the cheap option): by id."""
+    found: list[tuple[Side, ...]] = []
+    for name in ids:
+        first = choose(policy, requests[name], ())
+        then = choose(policy, requests[name], records[name].calls) if first == "cheap" else None
+        found.append(tuple(side for side in (first, then) if side is not None))
+    return found
+
+
 def replayed(
     policy: Policy, requests: Mapping[str, Request], records: Mapping[str, Record], ids: Sequence[str]
 ) -> list[Side | None]:
-    """Who answers each document under a policy, by `policy.choose` on the cheap option's stored calls: what a live
-    hybrid does. `None`: nobody may be shown the document."""
-    found: list[Side | None] = []
-    for name in ids:
-        side = choose(policy, requests[name], ())
-        if side == "cheap":
-            side = choose(policy, requests[name], records[name].calls) or "cheap"
-        found.append(side)
-    return found
+    """The last one that a policy asks about each document; `None`: nobody may be shown it."""
+    return [sides[-1] if sides else None for sides in asked(policy, requests, records, ids)]

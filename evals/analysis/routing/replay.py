@@ -9,10 +9,11 @@ import pandas as pd
 from evals.analysis.routing.candidates import Candidate
 from evals.analysis.routing.crossfit import counted, held_out, pair_of
 from evals.analysis.routing.documents import Documents, subset
-from evals.analysis.routing.final import replayed
+from evals.analysis.routing.final import asked, replayed
 from evals.analysis.routing.simulate import NESTED, Routed, Wanted
 from evals.analysis.routing.verdicts import Drawn, latency_of, name_of, rows_of, share_totals
 from evals.core import Policy, Record, Request
+from evals.errors import DataError
 from evals.policy import error_score, features, signals
 
 SAVED = "as saved"
@@ -75,6 +76,40 @@ def _score(policy: Policy, request: Request, record: Record | None) -> float | N
         return error_score(policy.signal, features(request))
     completion = record.calls[record.answer].completion if record is not None and record.answer is not None else None
     return None if completion is None else error_score(policy.signal, signals(request, completion))
+
+
+def as_run(
+    policy: Policy, name: str, frame: pd.DataFrame, requests: Mapping[str, Request], records: Mapping[str, Record]
+) -> tuple[pd.DataFrame, list[bool]]:
+    """The rows (of `load_runs`) that a run of the saved policy would have had, as the option `name`, and whether each document was
+    sent to the strong one. Of documents that both options of the policy answered, of their first repeat.
+
+    Each row is that of the answer that counts (`answered_by`: its option); its seconds and dollars are those of all who were
+    asked. `records`: of the cheap option, by id, as `requests`. Raises `DataError` where the two have no document in common.
+    """
+    sides = [_first_repeat(frame, str(option)) for option in (policy.cheap, policy.strong)]
+    ids = sorted(set(sides[0].index) & set(sides[1].index) & set(requests) & set(records))
+    if not ids:
+        raise DataError(f"{policy.cheap} and {policy.strong} have no document in common")
+    cheap, strong = (side.loc[ids] for side in sides)
+    said = asked(policy, requests, records, ids)
+    first, sent = (np.array([side in one for one in said], bool) for side in ("cheap", "strong"))
+    stands = strong["failed"].to_numpy(bool) & ~cheap["failed"].to_numpy(bool) & first
+    own = stands | ~sent  # where nobody may be asked, the stored answer is a refusal too
+    rows = pd.concat([cheap[own], strong[~own]]).loc[ids]
+    rows["answered_by"] = np.where(own, policy.cheap, str(policy.strong))
+    for column in ("latency_s", "cost_usd", "notional_usd"):
+        parts = zip((first, sent), (cheap[column], strong[column]), strict=True)
+        both = np.sum([np.where(hit, values.to_numpy(np.float64), 0.0) for hit, values in parts], axis=0)
+        rows[column] = np.where(first | sent, both, np.nan)
+    rows["cached"] = (first & cheap["cached"].to_numpy(bool)) | (sent & strong["cached"].to_numpy(bool))
+    return rows.reset_index(names="sample_id").assign(option=name, model=name), [bool(one) for one in sent]
+
+
+def _first_repeat(frame: pd.DataFrame, option: str) -> pd.DataFrame:
+    rows = frame[frame["option"] == option]
+    first: pd.DataFrame = rows[rows["repeat"] == rows["repeat"].min()]
+    return first.set_index("sample_id")
 
 
 def as_table(found: Routed, ways: Sequence[str] = (*NESTED, SAVED)) -> pd.DataFrame:

@@ -59,7 +59,10 @@ class DecideSettings:
     batch: Annotated[bool, "API models also at their batch price, where one is known"] = True
     runs: Annotated[str | None, "a folder or glob of runs; null: the newest of each option"] = None
     split: Annotated[str, "dev or test"] = "test"
-    policies: Annotated[Names | None, "files of saved routing policies, as hybrid options"] = None
+    policies: Annotated[Names | None, "files of saved routing policies, replayed, as hybrid options"] = None
+    reviews: Annotated[
+        Names | None, "review.json of `review`, each for its option: share, minutes, dollars, what is left wrong"
+    ] = None
     draws: Annotated[int, "of prices, throughputs, shares and documents"] = 2000
     seed: Annotated[int, "of the draws"] = 0
     strict: Annotated[bool, "exit code 3 where something cannot be told that could change the answer"] = False
@@ -73,6 +76,8 @@ class DecideSettings:
         given = [key for key in ("cost", "latency") if getattr(self, key) is not None]
         if self.table is None and given:
             raise ValueError(f"{given[0]}=... is for table=FILE; runs have columns of their own")
+        if self.task is None and (named := [key for key in ("policies", "reviews") if getattr(self, key)]):
+            raise ValueError(f"{named[0]}=[FILE] is for stored runs: task=NAME")
         if self.currency not in CURRENCIES:
             raise ValueError(
                 f"currency={self.currency} is not known: prices here are in USD; convert them at a dated rate first"

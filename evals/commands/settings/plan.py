@@ -7,6 +7,7 @@ FORBID = {"extra": "forbid"}
 Options = dict[str, Any]
 Models = list[Options]
 Names = list[str]
+Privacy = Literal["local_only"]
 Watch = list[Literal["quality", "answers", "tokens", "latency", "served"]]
 
 
@@ -23,9 +24,10 @@ class Asked:
     max_tokens: Annotated[int, "longest answer, in tokens"] = 1024
     temperature: Annotated[float, "0 is greedy"] = 0.0
     stream: Annotated[bool, "take answers as they come, which gives time to first token; false: whole"] = True
-    concurrency: Annotated[int | None, "documents in flight at once; null: 1 on a machine of your own, 8 elsewhere"] = (
-        None
-    )
+    concurrency: Annotated[
+        int | None,
+        "documents in flight at once; null: all that a model in this machine takes, 1 at a server of your own, 8 elsewhere",
+    ] = None
     requests_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
     tokens_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
     attempts: Annotated[
@@ -35,10 +37,13 @@ class Asked:
         float | None, "deadline of one attempt; null: 60 over a wire, timeout_s in process"
     ] = None
     timeout_s: Annotated[float, "deadline of one document, retries included, in seconds"] = 900.0
-    budget: Annotated[Options, "stop before more is used: budget.usd=5 budget.tokens=1e6 budget.minutes=30"] = field(
-        default_factory=dict
-    )
+    budget: Annotated[
+        Options,
+        "stop before more is used: budget.usd=5 (calls, and hours of a priced machine) .tokens=1e6 .minutes=30",
+    ] = field(default_factory=dict)
     confirm_usd: Annotated[float, "ask, on a terminal, before what is estimated to cost more"] = 10.0
+    policy: Annotated[str | None, "of model=hybrid: who answers what, a file of route save=FILE"] = None
+    privacy: Annotated[Privacy | None, "local_only: nothing goes to a model that is not location: own"] = None
 
 
 PASSED = tuple(item.name for item in fields(Asked))

@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from evals import catalog
+from evals.commands.settings.bench import BenchSettings
 from evals.commands.settings.compare import CompareSettings, HistorySettings
 from evals.commands.settings.decide import DecideSettings
 from evals.commands.settings.frontier import FrontierSettings
@@ -65,9 +66,10 @@ class RunSettings:
     max_tokens: Annotated[int, "longest answer, in tokens"] = 1024
     temperature: Annotated[float, "0 is greedy"] = 0.0
     stream: Annotated[bool, "take answers as they come, which gives time to first token; false: whole"] = True
-    concurrency: Annotated[int | None, "documents in flight at once; null: 1 on a machine of your own, 8 elsewhere"] = (
-        None
-    )
+    concurrency: Annotated[
+        int | None,
+        "documents in flight at once; null: all that a model in this machine takes, 1 at a server of your own, 8 elsewhere",
+    ] = None
     requests_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
     tokens_per_min: Annotated[float | None, "limit per key, shared by runs on this machine"] = None
     attempts: Annotated[
@@ -77,9 +79,10 @@ class RunSettings:
         float | None, "deadline of one attempt; null: 60 over a wire, timeout_s in process"
     ] = None
     timeout_s: Annotated[float, "deadline of one document, retries included, in seconds"] = 900.0
-    budget: Annotated[BudgetSettings, "stop before more is used: budget.usd=5 budget.tokens=1e6 budget.minutes=30"] = (
-        BudgetSettings()
-    )
+    budget: Annotated[
+        BudgetSettings,
+        "stop before more is used: budget.usd=5 (calls, and hours of a priced machine) .tokens=1e6 .minutes=30",
+    ] = BudgetSettings()
     confirm_usd: Annotated[float, "ask, on a terminal, before a run that is estimated to cost more"] = 10.0
     cache: Annotated[Cache, "resume: replies this run bought before it was cut; read: any run's; off: none"] = "resume"
     processing: Annotated[Processing, "online, or batch: the provider's batch API, later and cheaper"] = "online"
@@ -154,6 +157,7 @@ COMMANDS: dict[str, type] = {
     "route": RouteSettings,
     "decide": DecideSettings,
     "plan": PlanSettings,
+    "bench": BenchSettings,
     "canary": CanarySettings,
     "review": ReviewSettings,
     "import": ImportSettings,
@@ -175,7 +179,12 @@ def validated(word: str, plain: Mapping[str, Any]) -> Any:
             raise ConfigError(unknown_key(word, key)) from None
         if first["type"] == "value_error":
             raise ConfigError(str(first["ctx"]["error"])) from None
-        hint = dict((row[0], row[1]) for row in described(COMMANDS[word])).get(key.split(".")[0], "")
+        known = {row[0]: row for row in described(COMMANDS[word])}
+        if first["type"] in ("dict_type", "dataclass_type") and key in known:
+            raise ConfigError(f"{key}={first['input']!r} names no key of {key}: {known[key][3]}") from None
+        if first["type"] == "list_type" and isinstance(first["input"], str):
+            raise ConfigError(f"{key}={first['input']!r} should be a list: {key}=[{first['input']}]") from None
+        hint = known[key.split(".")[0]][1] if key.split(".")[0] in known else ""
         raise ConfigError(f"{key}={first['input']!r}: {first['msg']}{f' ({hint})' if hint else ''}") from None
 
 
@@ -196,9 +205,16 @@ def unknown_key(word: str, key: str) -> str:
     names = {row[0] for row in described(COMMANDS[word])}
     group = key.split(".")[0]
     if "." in key and group in names:
-        names = {f"{group}.{inner}" for path in catalog.options(group).values() for inner in catalog.load_yaml(path)}
+        names = {f"{group}.{inner}" for inner in _keys_of(group)}
         names |= _nested(word, group)
+    elif inner := [f"{group}.{key}" for group in ("model", "task") if group in names and key in _keys_of(group)]:
+        return f"{key} is not known; did you mean {inner[0]}?"
     return f"{key} is not known{catalog.nearest(key, names)}"
+
+
+def _keys_of(group: str) -> set[str]:
+    """Every key that an option of the group has."""
+    return {key for path in catalog.options(group).values() for key in catalog.load_yaml(path)}
 
 
 def _nested(word: str, group: str) -> set[str]:

@@ -160,6 +160,21 @@ def test_several_broken_constraints_are_not_one_to_relax() -> None:
     assert found["verdict"] == "infeasible" and found["relax"] == []
 
 
+def test_a_second_constraint_that_cannot_be_told_is_no_broken_one() -> None:
+    proof = Proof(value=0.85, low=0.78, high=0.91, n=100)
+    unsure = replace(api(), quality={"f1": proof})
+    limits = Limits(quality={"f1": 0.8}, usd_per_day=1)
+    found = decide([unsure], ask(5000, limits=limits))
+    (one,) = found["relax"]
+    assert found["verdict"] == "infeasible" and one["constraint"] == "max.usd_per_day" and one["unsure"] == ["min.f1"]
+    assert one["text"] == "max.usd_per_day=25 instead of 1 may open api: min.f1 cannot be told yet"
+    eased = decide([unsure], ask(5000, limits=replace(limits, usd_per_day=25)))
+    assert eased["verdict"] == "inconclusive", "it may, and no more"
+    sure = api("sure", price=0.02, quality=0.9)
+    both = decide([unsure, sure], ask(5000, limits=limits))["relax"]
+    assert [row["option"] for row in both] == ["sure", "api"], "what surely opens one stands first"
+
+
 def test_a_floor_inside_the_interval_asks_for_documents_that_settle_it() -> None:
     proof = Proof(value=0.85, low=0.78, high=0.91, n=100)
     option = replace(api(), quality={"f1": proof})

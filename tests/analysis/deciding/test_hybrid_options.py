@@ -8,8 +8,8 @@ import pytest
 from made_options import api, own
 
 from evals.analysis.deciding.figures import figure
-from evals.analysis.deciding.hybrids import of_policy, of_run
-from evals.analysis.deciding.options import Costs, Option
+from evals.analysis.deciding.hybrids import Replay, of_policy, of_run
+from evals.analysis.deciding.options import Costs, Option, Proof
 from evals.analysis.deciding.volume import bill, usd_per_day
 from evals.core import Policy
 from evals.errors import ConfigError
@@ -49,6 +49,50 @@ def test_figures_are_shared_with_the_single_options() -> None:
     options = [own(), api()]
     names = {one.name for one in made(policy(), options).deployment.figures()}
     assert {"machine gpu", "throughput of own", "API price of api"} <= names
+
+
+def test_a_replay_says_share_ratio_and_seconds_and_its_quality_where_it_was_not_fitted() -> None:
+    rows = replace(
+        api("own -> api (cascade)"),
+        quality={"f1": Proof(value=0.8, low=0.7, high=0.85, n=10)},
+        latency_p95_s=Proof(value=9.0, low=8.0, high=None, n=10),
+        load="replayed, single_stream",
+        n=10,
+    )
+    told = Replay(option=rows, sent=[True] * 4 + [False] * 6, fitted_here=False, ratio=1.5)
+    options = [own(hour=2, per_s=1), api(price=0.01)]
+    found = of_policy(policy(), "p.json", options, "f1", Costs(), told)
+    assert found is not None and found.quality["f1"].value == 0.8 and found.n == 10
+    assert usd_per_day(found.deployment, Fraction(100_000)) == 5 * 48 + Fraction(40_000, 100) * Fraction(3, 2)
+    assert found.latency_p95_s is not None and found.latency_p95_s.value == 9 and found.load == rows.load
+    share = found.deployment.escalated
+    assert share is not None and float(share.value) == 0.4 and share.low < 0.4 < share.high  # type: ignore[operator]
+    assert (
+        "sends 40 % of these 10 documents on" in found.notes[0] and "f1 0.900 (25 % sent on, 5-fold)" in found.notes[0]
+    )
+    here = of_policy(policy(), "p.json", options, "f1", Costs(), replace(told, fitted_here=True))
+    assert here is not None and here.quality["f1"].value == 0.9 and here.replayed["f1"].value == 0.8
+    assert here.deployment == found.deployment and here.latency_p95_s == found.latency_p95_s
+    assert "f1 0.900 is its simulation's" in here.notes[0] and here.notes[0].endswith("where it has 0.800")
+
+
+def test_a_random_mix_sends_the_share_that_is_set() -> None:
+    told = Replay(option=api("mix"), sent=[True] * 4 + [False] * 6, fitted_here=False)
+    found = of_policy(policy("random_mix", share=0.5), "p.json", [own(), api()], "f1", Costs(), told)
+    assert (
+        found is not None
+        and found.deployment.escalated is not None
+        and found.deployment.escalated.value == Fraction(1, 2)
+    )
+    assert "sends 50 % on, 40 % of these 10 documents" in found.notes[0]
+
+
+def test_seconds_of_what_is_sent_on_weigh_a_shared_machine() -> None:
+    fast, slow = own("fast", per_s=4), own("slow", per_s=1)
+    told = Replay(option=api("h"), sent=[True, False], fitted_here=False, ratio=0.5)
+    found = of_policy(policy(cheap="fast", strong="slow"), "p", [fast, slow], "f1", Costs(), told)
+    known = bill(found.deployment) if found is not None else None
+    assert known is not None and known.capacity == 86_400 * 2 * Fraction(7, 30), "1/4 + 0.5 x 0.5 seconds a document"
 
 
 def test_two_apis_and_two_models_on_one_machine() -> None:

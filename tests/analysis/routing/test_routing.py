@@ -265,7 +265,7 @@ def test_the_best_is_the_surest_gain_or_the_cheapest_that_meets_the_floor() -> N
     chosen = floored.report["hybrids"][final.best_row(floored.report)]
     assert chosen["meets_floor"] == "meets" and 0.715 < chosen["quality"]["low"] < chosen["quality"]["value"] < 0.79
     assert chosen["usd_per_1k"]["value"] < best["usd_per_1k"]["value"]
-    with pytest.raises(ConfigError, match="nothing of privacy_route"):
+    with pytest.raises(ConfigError, match="nothing of kind=privacy_route was"):
         final.best_row(routed.report, kind="privacy_route")
 
 
