@@ -7,9 +7,9 @@ not depend on which documents came before; on those decoded beside them they do 
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evals.core import Completion, Request, Usage, stable_hash
 from evals.errors import CallFailed, ConfigError
@@ -20,6 +20,7 @@ from evals.models.gguf import GgufInfo, read_header
 from evals.models.llama_probe import cpu_library, file_hash, safe_params
 from evals.models.llama_prompt import Overflow, Prompt, Prompts, template_of
 from evals.models.llama_slots import Generated, Job, Slots
+from evals.models.llama_tune import Asked, Tuned, tuned
 from evals.models.sampling import Sampler
 
 SLOTS = 8
@@ -34,7 +35,9 @@ class LlamaCpp:
     can. `use_extra_bufts=None` asks the probe what is safe here. `system_role=False` always moves the system message
     into the first user turn, True does so only where the template has no place for it. `seed` replaces the request's.
     `template_args` are handed to the chat template, such as `{enable_thinking: false}`. `jump_forward=False` decodes
-    what the schema fixes instead of feeding it.
+    what the schema fixes instead of feeding it. What is left `None` of `threads, processes, slots, n_batch` and
+    `flash_attn` is measured once on this machine (`llama_tune`); `tune=off` takes plain values instead, `tune=again`
+    measures anew.
     """
 
     def __init__(
@@ -46,9 +49,11 @@ class LlamaCpp:
         n_ctx: int = 8192,
         n_gpu_layers: int = -1,
         threads: int | None = None,
-        n_batch: int = 512,
-        flash_attn: bool = True,
+        processes: int | None = None,
         slots: int | None = None,
+        n_batch: int | None = None,
+        flash_attn: bool | None = None,
+        tune: Literal["auto", "off", "again"] = "auto",
         jump_forward: bool = True,
         use_extra_bufts: bool | None = None,
         overflow: Overflow = "error",
@@ -59,8 +64,11 @@ class LlamaCpp:
     ) -> None:
         if overflow not in ("error", "truncate_middle"):
             raise ConfigError(f"{name}: overflow={overflow!r}: error or truncate_middle")
-        for key, value in (("n_ctx", n_ctx), ("n_batch", n_batch), ("threads", threads), ("slots", slots)):
-            if value is not None and value < 1:
+        if tune not in ("auto", "off", "again"):
+            raise ConfigError(f"{name}: tune={tune!r}: auto, off or again")
+        self._asked = Asked(processes=processes, threads=threads, slots=slots, n_batch=n_batch, flash_attn=flash_attn)
+        for key, value in (("n_ctx", n_ctx), *asdict(self._asked).items()):
+            if value is not None and value < 1 and key != "flash_attn":
                 raise ConfigError(f"{name}: {key}={value}: at least 1")
         self.name = name
         self.path = str(Path(path).expanduser())
@@ -73,8 +81,15 @@ class LlamaCpp:
         self.template_args = dict(template_args or {})
         self._n_gpu_layers = n_gpu_layers
         self._use_extra_bufts = use_extra_bufts
+        self._tune = tune
+        self._tuned: Tuned | None = None
+        self._processes = processes or 1
         self._settings = llama_native.NativeSettings(
-            n_ctx=n_ctx, n_batch=n_batch, threads=threads or cores(), flash_attn=flash_attn, slots=slots or SLOTS
+            n_ctx=n_ctx,
+            n_batch=n_batch or 512,
+            threads=threads or cores(),
+            flash_attn=flash_attn is not False,
+            slots=slots or SLOTS,
         )
         self._native: llama_native.Native | None = None
         self._running: dict[int, tuple[Prompt, dict[str, Any]]] = {}
@@ -106,10 +121,29 @@ class LlamaCpp:
         )
         free = llama_memory.free_memory()
         native = self._native = llama_native.Native(self.path, wanted)
+        if self._tune != "off" and self._asked.open:
+            wanted = self._fastest(native, wanted, free)
+        free = free if free is None else free // self._processes
         self._plan = llama_memory.open_context(native, wanted, free, self.name)
         self._settings = self._plan.settings
         self._prepare(native, info)
         return self._facts(info, offload)
+
+    def _fastest(
+        self, native: llama_native.Native, wanted: llama_native.NativeSettings, free: int | None
+    ) -> llama_native.NativeSettings:
+        """What was measured to be fastest here, in the memory that is free."""
+        room = llama_memory.room(wanted, native.cache_bytes_per_token(), free)
+        again = self._tune == "again"
+        found = self._tuned = tuned(self.path, wanted, self._asked, cores(), room=room, again=again)
+        self._processes = found.processes
+        return replace(
+            wanted,
+            threads=found.threads,
+            slots=found.slots,
+            n_batch=min(found.n_batch, wanted.n_ctx),
+            flash_attn=found.flash_attn,
+        )
 
     def _prepare(self, native: llama_native.Native, info: GgufInfo) -> None:
         template = template_of(native, info.chat_template, self.template_args) if self.chat else None
@@ -130,7 +164,8 @@ class LlamaCpp:
         cpu = cpu_library()
         return {
             "backend": "llama_cpp",
-            "capacity": {"slots": used.slots, "processes": 1},
+            "capacity": {"slots": used.slots, "processes": self._processes},
+            "tuned": asdict(self._tuned) if self._tuned else None,
             "memory": self._plan.facts(),
             "build": {
                 "llama_cpp": _version(),

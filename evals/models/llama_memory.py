@@ -12,6 +12,8 @@ SHARE = 0.5
 _STEP = 256
 """llama.cpp rounds a context to multiples of this."""
 _LEAST = 512
+_MANY = 1000
+"""Slots where the memory is not known: then the context says whether it fits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,13 @@ def plan(wanted: NativeSettings, bytes_per_token: int, free: int | None) -> Plan
         n_ctx = wanted.n_ctx if tokens >= wanted.n_ctx else max(_LEAST, tokens // _STEP * _STEP)
         fits = replace(wanted, slots=slots, n_ctx=min(n_ctx, wanted.n_ctx))
     return Plan(settings=fits, bytes_per_token=bytes_per_token, free_bytes=free)
+
+
+def room(wanted: NativeSettings, bytes_per_token: int, free: int | None) -> int:
+    """How many slots of `n_ctx` the memory has: at least one."""
+    if free is None or wanted.n_gpu_layers or bytes_per_token < 1:
+        return _MANY
+    return max(1, int(free * SHARE) // (bytes_per_token * wanted.n_ctx))
 
 
 def open_context(native: Native, wanted: NativeSettings, free: int | None, name: str) -> Plan:

@@ -3,7 +3,7 @@
 Some builds die at the first prompt of several tokens (GCC 12 on machines with AMX), while loading and a single token
 succeed. So the child evaluates a real prompt on real weights; where it dies, it is asked again without repacked
 weights (`use_extra_bufts=False`). What was found is kept in `<cache>/llama_cpp/probes`, by library, CPU and kind of
-weights. Standard library only on this side.
+weights; a damaged file, on which any build may die, is not held against the build. Standard library only on this side.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evals.errors import UserError
+from evals.errors import UserError, WeightsError
 from evals.models.gguf import read_header
 
 PROMPT = "The supplier delivers the goods within thirty days; the customer pays within ten days of the invoice. " * 6
@@ -30,6 +30,9 @@ PROMPT = "The supplier delivers the goods within thirty days; the customer pays 
 LEAST_TOKENS = 64
 DECODE = 4
 TIMEOUT_S = 600.0
+LIBRARY, WEIGHTS, TOKENS = "loading the library", "loading the weights", "evaluating tokens"
+"""What the child says it is about to do: where it dies, it died of that."""
+_STAGE = "stage: "
 _MODULE = "evals.models.llama_probe"
 
 
@@ -46,6 +49,8 @@ class ProbeResult:
     seconds: float
     crashed: bool
     """A child died of a signal: the build is to be distrusted, where `ok` is false."""
+    stage: str = ""
+    """What the last child that died was about to do, where it said so."""
 
 
 def probe(
@@ -62,14 +67,14 @@ def probe(
     """
     began = time.monotonic()
     attempts: list[str] = []
-    crashed = False
+    crashed, stage = False, ""
     asked = dict(params or {})
     tries: list[dict[str, Any]] = [asked]
     if asked.get("use_extra_bufts", True):
         tries.append({**asked, "use_extra_bufts": False})
     for attempt in tries:
         how = "without repacked weights" if attempt.get("use_extra_bufts") is False else "as it is"
-        died, said = _run([*(command or [python, "-m", _MODULE]), str(model), json.dumps(attempt)], timeout_s)
+        died, said, at = _run([*(command or [python, "-m", _MODULE]), str(model), json.dumps(attempt)], timeout_s)
         attempts.append(f"{how}: {said}")
         if died is None:
             return ProbeResult(
@@ -78,36 +83,62 @@ def probe(
                 attempts=tuple(attempts),
                 seconds=time.monotonic() - began,
                 crashed=crashed,
+                stage=stage,
             )
         if not died:
             break
-        crashed = True
-    return ProbeResult(ok=False, params={}, attempts=tuple(attempts), seconds=time.monotonic() - began, crashed=crashed)
+        crashed, stage = True, at
+    spent = time.monotonic() - began
+    return ProbeResult(ok=False, params={}, attempts=tuple(attempts), seconds=spent, crashed=crashed, stage=stage)
 
 
 def safe_params(model_path: str | Path, *, prober: Callable[..., ProbeResult] = probe) -> dict[str, Any]:
-    """Parameters that make the installed build safe for these weights; probes once, then remembers.
+    """Parameters that make the installed build safe for these weights; probes once, then remembers, and says on stderr
+    (in a run: its log) where they make it slower.
 
-    Raises `UserError` where it dies whatever the parameters. A probe that fails in another way (a time-out, weights
-    that cannot be loaded) says nothing and is not kept: loading will tell.
+    Raises `UserError` where it dies whatever the parameters, `WeightsError` where it dies of loading this file. A probe
+    that fails in another way (a time-out, weights that cannot be loaded) says nothing and is not kept: loading will tell.
     """
     library = cpu_library()
     if library is None:
         return {}
     file = _record(library, model_path)
     known = _read(file)
-    if known is None:
+    if known is None or not (known["ok"] or known.get("file") == _same(model_path)):
         result = prober(model=model_path)
-        known = {**asdict(result), "params": dict(result.params)}
-        if result.ok or result.crashed:
+        known = {**asdict(result), "params": dict(result.params), "file": None if result.ok else _same(model_path)}
+        if result.ok or (result.crashed and result.stage != WEIGHTS):
             _write(file, known)
+    tried = "; ".join(known["attempts"])
     if not known["ok"] and known["crashed"]:
-        tried = "; ".join(known["attempts"])
-        raise UserError(
-            f"this build of llama.cpp dies on this machine ({tried}): rebuild it with "
-            f"`python -m evals.models.llama_build`, then delete {file}"
+        raise _dying(model_path, known.get("stage") == WEIGHTS, tried, file)
+    if not known["ok"]:
+        print(f"llama.cpp: the probe of this build could not tell whether it is safe ({tried})", file=sys.stderr)
+    if known["params"].get("use_extra_bufts") is False:
+        print(
+            f"llama.cpp: this build dies with repacked weights ({tried}): going on with use_extra_bufts=False, at slower "
+            "prompts; `python -m evals.models.llama_build` makes a build that does not",
+            file=sys.stderr,
         )
     return dict(known["params"])
+
+
+def _dying(model_path: str | Path, of_weights: bool, tried: str, file: Path) -> UserError:
+    if of_weights:
+        return WeightsError(
+            f"{model_path}: llama.cpp dies of loading this file ({tried}): it is damaged, or of a kind that this build "
+            "does not know; fetch it again, or rebuild with `python -m evals.models.llama_build`"
+        )
+    return UserError(
+        f"this build of llama.cpp dies on this machine ({tried}): rebuild it with "
+        f"`python -m evals.models.llama_build`, then delete {file}"
+    )
+
+
+def _same(model_path: str | Path) -> list[Any]:
+    """What tells one file from another: a build is not condemned by a file that is gone."""
+    stat = Path(model_path).stat()
+    return [Path(model_path).name, stat.st_size, stat.st_mtime_ns]
 
 
 def cpu_library() -> Path | None:
@@ -179,28 +210,33 @@ def _write(file: Path, known: Mapping[str, Any]) -> None:
         part.replace(file)
 
 
-def _run(command: Sequence[str], timeout_s: float) -> tuple[str | None, str]:
-    """What killed the child (`None`: nothing, empty: it failed by itself), and a line about it."""
-    root = str(Path(__file__).parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+def _run(command: Sequence[str], timeout_s: float) -> tuple[str | None, str, str]:
+    """What killed the child (`None`: nothing, empty: it failed by itself), a line about it, and what it was about to do."""
     try:
         done = subprocess.run(
-            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+            command, env=child_env(), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
-        return "", f"no answer within {timeout_s:g} s"
+        return "", f"no answer within {timeout_s:g} s", ""
     except OSError as error:
-        return "", f"cannot be started: {error}"
-    signal_name = _signal(done.returncode)
-    if signal_name:
-        return signal_name, f"died of {signal_name}"
-    lines = (done.stdout if done.returncode == 0 else done.stderr).decode("utf-8", "replace").strip().splitlines()
+        return "", f"cannot be started: {error}", ""
+    said = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    stages = [line.removeprefix(_STAGE) for line in said if line.startswith(_STAGE)]
+    stage = stages[-1] if stages else ""
+    if died := fate(done.returncode):
+        return died, f"died of {died}" + (f" {stage}" if stage else ""), stage
+    lines = said if done.returncode == 0 else done.stderr.decode("utf-8", "replace").strip().splitlines()
     last = lines[-1][:300] if lines else f"exit code {done.returncode}"
-    return (None, last) if done.returncode == 0 else ("", last)
+    return (None, last, stage) if done.returncode == 0 else ("", last, stage)
 
 
-def _signal(code: int) -> str:
+def child_env() -> dict[str, str]:
+    """The environment of a child that finds this package where it lies."""
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def fate(code: int) -> str:
     """Name of the signal (or Windows exception) behind an exit code, empty where there is none."""
     if code >= 0xC0000000:
         return f"exception {code:#x}"
@@ -211,23 +247,41 @@ def _signal(code: int) -> str:
     return f"signal {-code}"
 
 
-def _child(model: str, params: Mapping[str, Any]) -> str:
-    """What the child does: a prompt of many tokens, and a few more one by one."""
-    from evals.models.llama_native import Native, NativeSettings
+def _child(path: str, params: Mapping[str, Any]) -> str:
+    """What the child does: a prompt of many tokens, then a few together and one by one. By the library's own functions,
+    since what is asked is whether the build lives, not how our engine uses it."""
+    _about_to(LIBRARY)
+    from evals.models.llama_native import library, quiet
 
-    settings = NativeSettings(
-        n_ctx=512,
-        n_batch=512,
-        threads=int(params.get("threads", os.cpu_count() or 1)),
-        use_extra_bufts=bool(params.get("use_extra_bufts", True)),
-    )
-    native = Native(model, settings)
-    tokens = native.tokenise(PROMPT)[:256]
-    if len(tokens) < LEAST_TOKENS:
-        tokens = (tokens * LEAST_TOKENS)[:LEAST_TOKENS]
+    lib = library()
+    complaints = quiet(lib)
+    lib.llama_backend_init()
+    _about_to(WEIGHTS)
+    asked = lib.llama_model_default_params()
+    asked.n_gpu_layers, asked.use_extra_bufts = 0, bool(params.get("use_extra_bufts", True))
+    model = lib.llama_model_load_from_file(os.fsencode(path), asked)
+    wanted = lib.llama_context_default_params()
+    wanted.n_ctx = wanted.n_batch = wanted.n_ubatch = 512
+    wanted.n_threads = wanted.n_threads_batch = int(params.get("threads", os.cpu_count() or 1))
+    ctx = lib.llama_init_from_model(model, wanted) if model else None
+    if not ctx:
+        raise WeightsError(f"{path}: llama.cpp cannot load it: {' '.join(complaints.errors[-2:])}")
+    _about_to(TOKENS)
+    text, room = PROMPT.encode(), 256
+    prompt = (lib.llama_token * room)()
+    count = lib.llama_tokenize(lib.llama_model_get_vocab(model), text, len(text), prompt, room, True, False)
+    tokens = list(prompt[: count if count > 0 else room])
+    tokens = tokens if len(tokens) >= LEAST_TOKENS else (tokens * LEAST_TOKENS)[:LEAST_TOKENS]
     began = time.perf_counter()
-    native.generate(tokens, fixed=0, max_tokens=DECODE)
+    for together in (tokens, tokens[:DECODE], *([token] for token in tokens[:DECODE])):
+        array = (lib.llama_token * len(together))(*together)  # the batch only points to it
+        if code := lib.llama_decode(ctx, lib.llama_batch_get_one(array, len(together))):
+            raise WeightsError(f"{path}: llama_decode returned {code}: {' '.join(complaints.errors[-2:])}")
     return f"{len(tokens)} prompt tokens and {DECODE} decoded in {time.perf_counter() - began:.2f} s"
+
+
+def _about_to(stage: str) -> None:
+    print(f"{_STAGE}{stage}", flush=True)
 
 
 if __name__ == "__main__":
