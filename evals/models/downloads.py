@@ -114,6 +114,30 @@ class Part:
         self.note.unlink(missing_ok=True)
 
 
+class Console:
+    """Progress on stderr, from two seconds on: a line that is rewritten on a terminal, a new line every ten seconds
+    elsewhere."""
+
+    def __init__(self) -> None:
+        self._what: str | None = None
+        self._started = self._printed = 0.0
+        self._tty = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._started, self._printed = what, now, 0.0
+        pause = 0.5 if self._tty else 10.0
+        finished = total is not None and done >= total
+        if now - self._started < 2.0 or (now - self._printed < pause and not (finished and self._printed)):
+            return
+        self._printed = now
+        share = f" of {human(total)}, {100 * min(done, total) // total}%" if total else ""
+        text = f"{what}: {human(done)}{share}"
+        sys.stderr.write(f"\r{text:<100}" + ("\n" if finished else "") if self._tty else text + "\n")
+        sys.stderr.flush()
+
+
 class writing:
     """Turns a full disk or a missing permission into one clear line."""
 

@@ -5,6 +5,7 @@ or in its death. Here it is one line before anything is loaded.
 """
 
 import mmap
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,13 @@ from typing import Any
 
 from evals.errors import WeightsError
 
+REQUANTISED_FROM, REQUANTISED_SHA256 = "evals.requantised_from", "evals.requantised_from_sha256"
+"""Keys that a file requantised here carries: the name and sha256 of the file it was made from."""
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_ENCODERS = ("t5", "t5encoder")
+"""Architectures of which no key says that they are not causal."""
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$|\.gguf$", re.IGNORECASE)
 _KEEP_ITEMS = 16
 """Arrays up to this length are kept; vocabularies are walked over."""
 
@@ -33,6 +39,7 @@ _FILE_TYPES = {
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
     21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
     29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4",
+    40: "Q1_0", 41: "Q2_0",
 }  # fmt: skip
 
 
@@ -65,6 +72,11 @@ class GgufInfo:
         """Such as `Q4_K_M`."""
         number = self.metadata.get("general.file_type")
         return _FILE_TYPES.get(number, f"type {number}") if isinstance(number, int) else "unknown"
+
+    @property
+    def requantised_from(self) -> str | None:
+        """The file it was made from, where it is not its publisher's but was requantised by `quantise`."""
+        return self._text(REQUANTISED_FROM)
 
     @property
     def context_length(self) -> int | None:
@@ -147,15 +159,59 @@ class _Reader:
 
 
 def read_header(path: str | Path, *, check: bool = True) -> GgufInfo:
-    """The head of the GGUF file at `path`; with `check`, a file shorter than its tensors is refused."""
+    """The head of the GGUF file at `path`; with `check`, a file is refused that is shorter than its tensors, or that
+    cannot answer: a part of a model, or a network that writes no text."""
     file = Path(path)
     info = _read(file)
-    if check and info.file_bytes < info.expected_bytes:
+    if check:
+        _refuse_short(file, info)
+        if other := _other_kind(info):
+            raise WeightsError(f"{file}: {other}, which writes no text; give the GGUF of a causal language model")
+        _refuse_parts(file, info)
+    return info
+
+
+def _refuse_short(file: Path, info: GgufInfo) -> None:
+    if info.file_bytes < info.expected_bytes:
         raise WeightsError(
             f"{file}: truncated GGUF: {info.file_bytes:,} bytes of at least {info.expected_bytes:,}; "
             "delete the file and fetch it again"
         )
-    return info
+
+
+def _other_kind(info: GgufInfo) -> str | None:
+    """What the file is, where its own keys say that it is no causal language model."""
+    about = info.metadata
+    kind = about.get("general.type")
+    if kind == "mmproj" or info.architecture == "clip":
+        return "the vision or audio projector of a model (mmproj)"
+    if kind not in (None, "model"):
+        return f"GGUF of type {kind}"
+    if info.architecture in _ENCODERS:
+        return f"an encoder ({info.architecture})"
+    own = f"{info.architecture}."
+    if about.get(f"{own}pooling_type") or about.get(f"{own}attention.causal") is False:
+        return f"an embedding model, reranker or encoder ({info.architecture})"
+    if not info.tensors and any(key.startswith("tokenizer.") for key in about):
+        return "a vocabulary without weights"
+    return None
+
+
+def _refuse_parts(file: Path, info: GgufInfo) -> None:
+    """A model in several files is named by its first, and the others lie beside it, whole."""
+    number, count = info.metadata.get("split.no", 0), info.metadata.get("split.count", 1)
+    if not isinstance(number, int) or not isinstance(count, int) or count < 2:
+        return
+    stem = _PART.sub("", file.name)
+    names = [f"{stem}-{part:05}-of-{count:05}.gguf" for part in range(1, count + 1)]
+    if number:
+        raise WeightsError(f"{file}: part {number + 1} of {count} of a model; give the first part, {names[0]}")
+    if missing := [name for name in names[1:] if not file.with_name(name).is_file()]:
+        raise WeightsError(
+            f"{file}: part 1 of {count} of a model, and {missing[0]} is not beside it; put all parts there"
+        )
+    for name in names[1:]:
+        _refuse_short(file.with_name(name), _read(file.with_name(name)))
 
 
 def _read(file: Path) -> GgufInfo:

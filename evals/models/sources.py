@@ -1,9 +1,11 @@
 """Where a model's weights come from: a model's YAML, read into plain nouns. No network, no file is touched.
 
 A card is the plain dict of one `configs/model/*.yaml`. Its `quants` name the sources of every quantisation in
-order; `quant` picks one, `path` names a file of the user's own, `source` restricts the kind of source.
+order; `quant` picks one, `path` names a file of the user's own, `source` restricts the kind of source. A `quant` that
+is not among them is made here, from the best of those that are (`origins`).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -11,8 +13,9 @@ from typing import Any, Literal
 
 from evals.errors import WeightsError
 
-Kind = Literal["file", "hub", "index"]
+Kind = Literal["file", "hub", "index", "requantised"]
 KINDS: tuple[Kind, ...] = ("file", "hub", "index")
+"""What `model.source` may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ class Source:
             return f"hub {self.repo}" if self.repo else "hub (not recorded)"
         if self.kind == "index" and self.pins:
             return f"index {self.pins[0]}" + (f" and {len(self.pins) - 1} more" if len(self.pins) > 1 else "")
-        return "file" if self.kind == "file" else "index (not recorded)"
+        return {"file": "file", "requantised": str(self.note)}.get(self.kind, "index (not recorded)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,8 @@ class Located:
     bytes: int
     sha256: str
     source: Source
+    quant: str | None = None
+    """Which quantisation; `None` for a file of the user's own."""
 
 
 def quant_of(card: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -114,6 +119,18 @@ def usable(card: Mapping[str, Any]) -> tuple[Source, ...]:
         for source in sources_of(card)
         if source.complete and wanted in (None, source.kind) and (wanted == source.kind or not source.only_when_asked)
     )
+
+
+def origins(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The card with every other quantisation that may be had now, best first: of most bits, then of most bytes."""
+    others = [{**card, "quant": name} for name in card.get("quants") or {} if name != card.get("quant")]
+    return sorted((other for other in others if usable(other)), key=_coarseness)
+
+
+def _coarseness(card: Mapping[str, Any]) -> tuple[int, float]:
+    quant, entry = quant_of(card)
+    bits = re.search(r"\d+", quant)
+    return -int(bits[0] if bits else 0), -float(entry.get("bytes") or 1e9 * (entry.get("about_gb") or 0))
 
 
 def place(card: Mapping[str, Any], source: Source, root: Path) -> Path:

@@ -1,0 +1,98 @@
+"""The choice of settings, from measurements that are made up here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from evals.models import llama_tune
+from evals.models.llama_native import NativeSettings
+from evals.models.llama_tune import Asked, Rates, choose, tuned
+
+BASE = NativeSettings(n_ctx=4096, n_batch=512, threads=4, slots=8)
+
+
+class Machine:
+    """Reading scales with threads to the power `scale`; decoding gains up to `knee` slots; flash is `flash` x as fast."""
+
+    def __init__(self, *, scale: float = 1.0, knee: int = 8, flash: float = 1.1, dies: bool = False) -> None:
+        self.scale, self.knee, self.flash, self.dies = scale, knee, flash, dies
+        self.asked: list[list[NativeSettings]] = []
+
+    def __call__(
+        self, sides: Sequence[NativeSettings], slots: Sequence[int], batches: Sequence[int]
+    ) -> list[Rates | None]:
+        self.asked.append(list(sides))
+        return [self._one(side, slots, batches) for side in sides]
+
+    def _one(self, side: NativeSettings, slots: Sequence[int], batches: Sequence[int]) -> Rates | None:
+        if self.dies:
+            return None
+        speed = 100 * side.threads**self.scale * (self.flash if side.flash_attn else 1.0)
+        read = {str(size): speed * (1.2 if size == 128 else 1.0) for size in batches}
+        return Rates(read=read, decode={str(n): speed * min(n, self.knee) ** 0.5 for n in slots})
+
+
+def test_one_process_where_threads_scale_and_slots_up_to_the_knee() -> None:
+    machine = Machine()
+    found = choose(BASE, Asked(), 4, room=64, measure=machine)
+    assert (found.processes, found.threads, found.slots, found.n_batch) == (1, 4, 8, 128)
+    assert found.flash_attn and len(found.measured) == 4  # two of flash, two splits
+    assert all(side.threads * len(sides) <= 4 for sides in machine.asked for side in sides)  # never oversubscribed
+
+
+def test_more_processes_where_threads_do_not_scale() -> None:
+    found = choose(BASE, Asked(), 4, room=64, measure=Machine(scale=0.5))
+    assert (found.processes, found.threads) == (4, 1)
+
+
+def test_memory_bounds_slots_and_processes() -> None:
+    found = choose(BASE, Asked(), 4, room=3, measure=Machine(scale=0.5))
+    assert (found.slots, found.processes) == (2, 1)
+
+
+def test_without_flash_attention_only_where_that_is_clearly_faster() -> None:
+    assert choose(BASE, Asked(), 1, room=8, measure=Machine(flash=0.97)).flash_attn
+    assert not choose(BASE, Asked(), 1, room=8, measure=Machine(flash=0.8)).flash_attn
+
+
+def test_what_the_user_fixed_stays() -> None:
+    asked = Asked(processes=2, threads=1, slots=3, n_batch=64, flash_attn=False)
+    found = choose(BASE, asked, 4, room=64, measure=Machine())
+    assert (found.processes, found.threads, found.slots, found.n_batch, found.flash_attn) == (2, 1, 3, 64, False)
+    assert not asked.open and Asked().open
+
+
+def test_where_nothing_can_be_measured_the_plainest_settings_are_taken() -> None:
+    found = choose(BASE, Asked(), 4, room=64, measure=Machine(dies=True))
+    assert (found.processes, found.threads, found.slots) == (1, 4, 1) and found.measured == {}
+
+
+def test_a_choice_is_kept_and_made_anew_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVALS_CACHE", str(tmp_path))
+    weights = tmp_path / "x.gguf"
+    weights.write_bytes(b"x")
+    calls: list[int] = []
+
+    def measured(path: str, sides: Sequence[NativeSettings], slots: Sequence[int], batches: Sequence[int]) -> list:
+        calls.append(len(sides))
+        return Machine()(sides, slots, batches)
+
+    monkeypatch.setattr(llama_tune, "_measured", measured)
+
+    def ask(again: bool = False) -> llama_tune.Tuned:
+        return tuned(str(weights), BASE, Asked(), 1, room=8, again=again)
+
+    first = ask()
+    assert ask() == first and len(calls) == 2  # with and without flash attention
+    monkeypatch.setattr(llama_tune.os, "getppid", lambda: -1)
+    ask(again=True)
+    ask(again=True)
+    assert len(calls) == 4
+    weights.write_bytes(b"other")
+    ask()
+    assert len(calls) == 6
+    for kept in (tmp_path / "llama_cpp" / "tuned").glob("*.json"):
+        kept.write_text("{")
+    ask()
+    assert len(calls) == 8
