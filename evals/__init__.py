@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from evals.analysis.tables.imported import load_table as load_table
     from evals.analysis.tables.priced import add_cost as add_cost
     from evals.analysis.tables.table import load_runs as load_runs
+    from evals.api import bench as bench
     from evals.api import canary as canary
     from evals.api import compare as compare
     from evals.api import decide as decide
@@ -36,6 +37,7 @@ _HOME = {
     "Sample": "evals.core",
     "Score": "evals.core",
     "UserError": "evals.errors",
+    "bench": "evals.api",
     "canary": "evals.api",
     "compare": "evals.api",
     "history": "evals.api",

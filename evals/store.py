@@ -31,6 +31,8 @@ FORMAT = 1
 FSYNC_EVERY_S = 1.0
 CANARY = "+canary"
 """End of an option's name whose runs are canaries: few documents, asked often; no run of the whole."""
+BENCH = "~bench"
+"""End of an option's name whose folders are benches: `bench.json` and the records of each load, no run of documents."""
 
 
 def results_root() -> Path:
@@ -45,7 +47,7 @@ def stamp() -> str:
 
 def safe_name(text: str) -> str:
     """A folder name that every system takes."""
-    return re.sub(r"[^\w.+=-]", "_", text).strip(".") or "_"
+    return re.sub(r"[^\w.+=~-]", "_", text).strip(".") or "_"
 
 
 class RunFolder:
@@ -83,9 +85,9 @@ class RunFolder:
         if failed and error is None:
             raise _cannot_write(self.path / failed[0][0], failed[0][1])
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, *, name: str = "records.jsonl") -> None:
         """Hand one record to the operating system; at most `FSYNC_EVERY_S` later it is on the disk."""
-        self._append("records.jsonl", _line({"answer": record.answer}, record), sync=True)
+        self._append(name, _line({"answer": record.answer}, record), sync=True)
 
     def append_score(self, scorer: str, record: Record, score: Score, sample: Mapping[str, Any]) -> None:
         """One line of the derived scores; `sample` is what a table needs to know of the document."""

@@ -7,13 +7,14 @@ from typing import Any
 
 FUNCTIONS = {"import": "importing.import_logs", "models": "models.models", "tasks": "tasks.tasks"}
 """Word -> module and function below this room, where it is not WORD.WORD."""
-TOLD = {"run", "score", "route", "decide", "plan", "canary", "review", "import"}
+TOLD = {"run", "score", "route", "decide", "plan", "bench", "canary", "review", "import"}
 """Commands that write down which words they were called with."""
 WRITTEN = {
     "frontier": "frontier.csv, .json, .png, .html",
     "compare": "compare.csv, .json, .md, .xml",
     "history": "history.csv, .json",
     "route": "route.csv, .json, .png, route_table.csv",
+    "bench": "bench.csv, .json",
     "decide": "decision.md, decide.csv, .json, sweep.csv, .png, tornado.png",
 }
 """What lies in the folder that `out` names, for commands that do not print it themselves."""

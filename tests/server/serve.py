@@ -32,6 +32,7 @@ class Service:
         self.batches: dict[str, Any] = {}
         self.drops, self.errors = settings.batch_drops, settings.batch_errors
         self.now = time.time
+        self.slots = asyncio.Semaphore(settings.slots or 1_000_000)
 
     async def maybe_drop(self, request: web.BaseRequest) -> None:
         """A batch was accepted, and nobody is told."""
@@ -60,8 +61,9 @@ class Service:
                 refusal = Refusal(status=400, message="We could not parse the JSON body of your request.")
                 return self._refused(dialect, None, refusal, started)
             call = dialect.read(request.path, request.headers, body)
-            call.started = started
-            return await self._answered(dialect, request, call)
+            async with self.slots:
+                call.started = clock() if self.settings.slots else started
+                return await self._answered(dialect, request, call)
         finally:
             self.journal.leave()
 

@@ -42,6 +42,8 @@ class Settings:
     one write, at latency_ms."""
     jitter: float = 0.0
     """0.2: latencies between 0.8 and 1.2 of what is set, drawn from seed, document and attempt."""
+    slots: int | None = None
+    """Requests that are served at once, each for its latency; the others wait, first come, first served. None: all."""
     chunks: int = 8
     """Deltas of a streamed answer (fewer where the text is shorter)."""
     reply: str | None = None
@@ -107,7 +109,7 @@ def as_type(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, bool):
             raise ValueError(f"{name}: true or false, not {value!r}")
         return value
-    if kind is int:
+    if kind is int or str(kind) == "int | None":
         return int(value)
     if "float" in str(kind) and "dict" not in str(kind):
         return float(value)

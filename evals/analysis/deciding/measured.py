@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from evals import store
+from evals.analysis.capacity import newest_bench, seconds_at_mu
 from evals.analysis.deciding.constraints import SURE
 from evals.analysis.deciding.figures import Figure, draws_of, figure, measured
 from evals.analysis.deciding.machines import machine_price
@@ -205,12 +208,13 @@ def _option(
         kind = "batch"
     notes = [flag for flag in units.about["flags"].iloc[at] if not flag.startswith("cost")]
     costs = ask.costs
+    bench = _bench(rows, about, name, notes) if kind in OWN else None
     deployment = Deployment(
         option=name,
         kind=kind,
         usd_per_doc=None if kind in OWN else _price(about, name, units, at, drawn, ask),
         usd_per_hour=machine_price(ask.machine, about) if kind in OWN else None,
-        docs_per_s=_throughput(rows, about, name, at, drawn, ask, notes) if kind in OWN else None,
+        docs_per_s=_throughput(rows, about, bench, name, at, drawn, ask, notes) if kind in OWN else None,
         utilisation=Fraction(str(costs.utilisation)),
         peak=Fraction(str(costs.peak)),
         least=whole(costs.min_replicas, "min_replicas"),
@@ -223,7 +227,7 @@ def _option(
         deployment=deployment,
         model=str(about["model"]),
         places=((about.get("location"), ask.terms.get(name.removesuffix(BATCH))),),
-        **_latency(rows, about, kind),
+        **_latency(rows, about, kind, bench),
         ops_hours_per_month=side.get("ops_hours_per_month"),
         lead_weeks=side.get("lead_weeks"),
         n=len(units.ids),
@@ -257,19 +261,22 @@ def _price(
 def _throughput(
     rows: pd.DataFrame,
     about: Mapping[str, Any],
+    bench: Mapping[str, Any] | None,
     name: str,
     at: int,
     drawn: Mapping[str, Array],
     ask: Terms,
     notes: list[str],
 ) -> Figure | None:
-    """Documents a second of one machine: declared, or those of the run over the time in which it was busy. Of a run that
-    did not fill the machine, or was made on another one, it is an extrapolation: assumed, and told."""
+    """Documents a second of one machine: declared, the mu of its newest bench, or those of the run over the time in which
+    it was busy. Of a run that did not fill the machine, or of another machine, it is an extrapolation: assumed, and told."""
     from evals.analysis.tables.rows import FrameRows, busy_seconds
 
     title = f"throughput of {name}"
     if name in ask.docs_per_s:
         return figure(ask.docs_per_s[name], title, unit="documents/s", where=f"docs_per_s.{name}", least=1e-12)
+    if bench is not None:
+        return _of_bench(bench, title, ask, notes)
     fresh = rows[rows["latency_s"].notna() & ~rows["cached"].astype(bool)]
     busy = busy_seconds(FrameRows(fresh)) if len(fresh) else None
     if not busy:
@@ -280,12 +287,7 @@ def _throughput(
         None if mean is None or np.isnan(mean[:, at]).any() else rate * float(np.mean(fresh["latency_s"])) / mean[:, at]
     )
     made = about.get("machine") or {}
-    where = f"{made.get('cpu') or 'a machine that is not named'} (cores: {made.get('cores') or '?'})"
-    other = ask.machine.get("usd_per_hour") is not None and str(ask.machine.get("name")) not in (
-        "this",
-        str(made.get("name")),
-    )
-    full = load.startswith(FULL_LOADS)
+    where, other, full = _place(made), _elsewhere(made, ask), load.startswith(FULL_LOADS)
     if other or not full:
         why = f"throughput is that of {load} on {where}"
         notes.append(
@@ -293,6 +295,8 @@ def _throughput(
             if other
             else f"{why}, not of a full machine: extrapolated, and its p95 is without waiting behind others"
         )
+    elif load.startswith("offline"):
+        notes.append("throughput is measured: offline run")
     return measured(
         title,
         rate,
@@ -303,10 +307,58 @@ def _throughput(
     )
 
 
-def _latency(rows: pd.DataFrame, about: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """p95 of fresh answers with its interval, and the seconds of each, infinite where it failed."""
+def _place(made: Mapping[str, Any]) -> str:
+    return f"{made.get('cpu') or 'a machine that is not named'} (cores: {made.get('cores') or '?'})"
+
+
+def _elsewhere(made: Mapping[str, Any], ask: Terms) -> bool:
+    """Is the machine that is priced another one than that on which it was measured?"""
+    named = str(ask.machine.get("name"))
+    return ask.machine.get("usd_per_hour") is not None and named not in ("this", str(made.get("name")))
+
+
+def _bench(rows: pd.DataFrame, about: Mapping[str, Any], name: str, notes: list[str]) -> Mapping[str, Any] | None:
+    """The newest bench of the option a run is of, made as the run was; a hybrid is decided by its two sides."""
+    run = Path(str(rows["run"].iloc[0])) if "run" in rows and len(rows) else None
+    if run is None or about.get("hybrid") or run.parent.name != store.safe_name(name):
+        return None
+    found, passed = newest_bench(run, about)
+    notes += [passed] if passed else []
+    return found
+
+
+def _of_bench(bench: Mapping[str, Any], title: str, ask: Terms, notes: list[str]) -> Figure:
+    """mu with its interval; `None` for an interval that no rate bounds from above."""
+    mu, day, made = bench["mu_docs_per_s"], str(bench["created"])[:10], bench["machine"]
+    other, n = _elsewhere(made, ask), bench["documents"]
+    told = f"throughput is measured: bench {day}, {n:,} documents, {mu['value']:.3g} docs/s"
+    told += f" [{mu['low']:.3g}, {'not bounded' if mu['high'] is None else format(mu['high'], '.3g')}]"
+    told += f" with {100 * bench['share']:g} % inside {bench['target']['p95_s']:.3g} s"
+    notes.append(f"{told}, on {_place(made)}, taken for {ask.machine.get('name')}" if other else told)
+    return measured(
+        title,
+        mu["value"],
+        low=None if mu["high"] is None else mu["low"],
+        high=mu["high"],
+        unit="documents/s",
+        provenance="assumed" if other else "measured",
+        source=f"bench {bench['run']}",
+        date=day,
+    )
+
+
+def _latency(
+    rows: pd.DataFrame, about: Mapping[str, Any], kind: Kind, bench: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """p95 of fresh answers with its interval, and the seconds of each, infinite where it failed: of a bench under the load
+    that its mu rests on, counted from the scheduled send."""
     if kind == "batch":
         return {"load": "batch"}
+    if bench is not None and (at_mu := seconds_at_mu(bench)) is not None:
+        load, waits = at_mu
+        p95 = load["latency_s"]["p95"]
+        proof = Proof(value=p95["value"], low=p95["low"], high=p95["high"], n=p95["n"])
+        return {"latency_p95_s": proof, "seconds": waits, "load": f"server, {load['rate_docs_per_s']:.3g} docs/s"}
     timed = rows[~rows["cached"].astype(bool)]
     failed = timed["failed"].astype(bool).to_numpy()
     seconds = np.where(failed, np.inf, timed["latency_s"].to_numpy(np.float64))
