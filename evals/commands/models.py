@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from evals import catalog
 from evals.errors import ConfigError, WeightsError
 from evals.models.downloads import Progress, human
-from evals.models.sources import Source, sources_of, usable
-from evals.models.weights import fetch, locate
+from evals.models.quantise import all_kept
+from evals.models.sources import Located, Source, sources_of, usable
+from evals.models.weights import cache_root, fetch, locate
 
 if TYPE_CHECKING:
     from evals.commands.settings.run import ModelsSettings
@@ -51,7 +52,8 @@ def cards() -> dict[str, dict[str, Any]]:
 
 
 def list_models(known: Cards, *, root: str | Path | None = None) -> list[dict[str, Any]]:
-    """One row for each model and quantisation; the default quantisation comes first. No network is used."""
+    """One row for each model and quantisation; the default quantisation comes first, what was requantised here last. No
+    network is used."""
     return [row for name in sorted(known) for row in _rows(name, known[name], root)]
 
 
@@ -88,7 +90,26 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 def _rows(name: str, card: Mapping[str, Any], root: str | Path | None) -> list[dict[str, Any]]:
     default = card.get("quant")
     quants = sorted(card.get("quants") or {}, key=lambda quant: (quant != default, quant))
-    return [_row(name, _choose(card, quant, None), root) for quant in quants] or [_row(name, card, root)]
+    rows = [_row(name, _choose(card, quant, None), root) for quant in quants] or [_row(name, card, root)]
+    made = all_kept(cache_root(root), name) if quants else []
+    return rows + [_made_row({**rows[0], **_made_here(card, found, about, root)}, found) for found, about in made]
+
+
+def _made_row(model: Mapping[str, Any], made: Located) -> dict[str, Any]:
+    """A file that was requantised here: the model's facts, and nobody's publication."""
+    own = {"quant": made.quant, "size": made.bytes, "about_gb": None, "publisher": None, "verified": False}
+    return {**model, **own, "source": _label(made.source)}
+
+
+def _made_here(
+    card: Mapping[str, Any], made: Located, about: Mapping[str, Any], root: str | Path | None
+) -> dict[str, str]:
+    """`yes` where `model.quant` alone takes this file; else what must be said beside it."""
+    if about["from"]["source"] == "file":
+        return {"here": "own file"}
+    found = locate({**card, "quant": made.quant, "path": None}, root=root)
+    alone = found is not None and found.path == made.path
+    return {"here": "yes" if alone else "re-upload" if made.source.only_when_asked else "index"}
 
 
 def _row(name: str, card: Mapping[str, Any], root: str | Path | None) -> dict[str, Any]:
@@ -187,7 +208,12 @@ def _limits(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _legend(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = ["", "`models fetch=NAME` gets the weights; `model.path=FILE` takes your own file."]
+    lines = ["", "`models fetch=NAME quant=TYPE` gets the weights; `model.path=FILE` takes your own file."]
+    if any(row["here"] == "index" for row in rows):
+        lines.append("Here `index`: the same type is published, so this file is used with `model.source=index` only.")
+    lines.append(
+        "A type that is not listed (q4_1, q5_0, ...) is requantised here from the best that is: not the publisher's."
+    )
     if any("first party" in str(row["publisher"]) for row in rows):
         lines.append("* the GGUF was made by the model's own maker; every other one by a converter.")
     if any("(" in str(row["source"] or "") for row in rows):

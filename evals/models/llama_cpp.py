@@ -11,23 +11,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.core import Completion, Request, Usage, stable_hash
+from evals.core import stable_hash
 from evals.errors import CallFailed, ConfigError
 from evals.models import llama_memory, llama_native
-from evals.models.base import Mark
 from evals.models.constraint import Schemas
 from evals.models.gguf import GgufInfo, read_header
 from evals.models.llama_probe import cpu_library, file_hash, safe_params
-from evals.models.llama_prompt import Overflow, Prompt, Prompts, template_of
-from evals.models.llama_slots import Generated, Job, Slots
+from evals.models.llama_prompt import Overflow, Prompts, template_of
+from evals.models.llama_slots import Slots
 from evals.models.llama_tune import Asked, Tuned, tuned
-from evals.models.sampling import Sampler
+from evals.models.slotted import Slotted
 
 SLOTS = 8
 """Documents in hand at once where nothing else is said or measured."""
 
 
-class LlamaCpp:
+class LlamaCpp(Slotted):
     """One GGUF file, answering as many requests at once as it has slots.
 
     `chat=False` is for base models: the messages become plain text (`chat_template.plain_prompt`). `n_ctx` is what one
@@ -70,6 +69,7 @@ class LlamaCpp:
         for key, value in (("n_ctx", n_ctx), *asdict(self._asked).items()):
             if value is not None and value < 1 and key != "flash_attn":
                 raise ConfigError(f"{name}: {key}={value}: at least 1")
+        super().__init__()
         self.name = name
         self.path = str(Path(path).expanduser())
         self.chat = chat
@@ -92,7 +92,6 @@ class LlamaCpp:
             slots=slots or SLOTS,
         )
         self._native: llama_native.Native | None = None
-        self._running: dict[int, tuple[Prompt, dict[str, Any]]] = {}
 
     @property
     def slots(self) -> int:
@@ -105,12 +104,11 @@ class LlamaCpp:
         info = read_header(self.path)
         if self.chat and info.chat_template is None:
             raise ConfigError(f"{self.name}: {self.path} has no chat template (a base model?): set chat: false")
-        lib = llama_native.library()
-        offload = bool(lib.llama_supports_gpu_offload())
-        layers = self._n_gpu_layers if self._n_gpu_layers >= 0 else (info.layers or 0) + 1
         bufts = self._use_extra_bufts
-        if bufts is None:
+        if bufts is None:  # asked before the library is loaded here: a build that dies is told by the probe
             bufts = bool(safe_params(self.path).get("use_extra_bufts", True))
+        offload = bool(llama_native.library().llama_supports_gpu_offload())
+        layers = self._n_gpu_layers if self._n_gpu_layers >= 0 else (info.layers or 0) + 1
         n_ctx = min(self._settings.n_ctx, info.context_length or self._settings.n_ctx)
         wanted = replace(
             self._settings,
@@ -126,6 +124,7 @@ class LlamaCpp:
         free = free if free is None else free // self._processes
         self._plan = llama_memory.open_context(native, wanted, free, self.name)
         self._settings = self._plan.settings
+        self.n_ctx = self._settings.n_ctx
         self._prepare(native, info)
         return self._facts(info, offload)
 
@@ -192,6 +191,7 @@ class LlamaCpp:
                 "name": info.name,
                 "architecture": info.architecture,
                 "quantisation": info.quantisation,
+                "requantised_from": info.requantised_from,
                 "context_length": info.context_length,
                 "layers": info.layers,
                 "licence": info.licence,
@@ -205,87 +205,15 @@ class LlamaCpp:
             },
         }
 
-    def begin(self, ticket: int, request: Request, mark: Mark) -> None:
-        """Take a request in hand. At temperature 0 the answer is greedy, else drawn with the seed."""
-        self._loaded()
-        notes: dict[str, Any] = {}
-        matcher = None
-        if request.constrain and request.schema is not None:
-            matcher, dropped = self._schemas.matcher(request.schema)
-            if dropped:
-                notes["keywords_not_enforced"] = list(dropped)
-        prompt = self._prompts.make(request, self._settings.n_ctx)
-        if self._prompts.fold and any(message.role == "system" for message in request.messages):
-            notes["system_folded"] = True
-        seed = request.seed if self.seed is None else self.seed
-        self._slots.begin(
-            Job(
-                ticket=ticket,
-                prompt=prompt.tokens,
-                fixed=prompt.fixed,
-                max_tokens=request.max_tokens,
-                sampler=Sampler(temperature=request.temperature, seed=seed),
-                matcher=matcher,
-                stop=self.stop,
-                event=mark,  # type: ignore[arg-type]
-            )
-        )
-        self._running[ticket] = (prompt, notes)
-
-    def step(self) -> list[tuple[int, Completion | CallFailed]]:
-        """One piece of a prompt and one token of every answer; what has ended, by ticket."""
-        ended: list[tuple[int, Completion | CallFailed]] = []
-        for ticket, made in self._slots.step():
-            prompt, notes = self._running.pop(ticket)
-            ended.append((ticket, made if isinstance(made, CallFailed) else self._completion(prompt, notes, made)))
-        return ended
-
-    def cancel(self, ticket: int) -> None:
-        """Drop a request in hand."""
-        self._slots.cancel(ticket)
-        self._running.pop(ticket, None)
-
-    def generate(self, request: Request, mark: Mark) -> Completion:
-        """One answer, alone."""
-        mark("sent")
-        self.begin(0, request, mark)
-        while not (ended := self.step()):
-            pass
-        made = ended[0][1]
-        if isinstance(made, CallFailed):
-            raise made
-        return made
-
-    def _completion(self, prompt: Prompt, notes: dict[str, Any], made: Generated) -> Completion:
-        if made.fields:
-            notes["fields"] = made.fields
-        if made.jumped:
-            notes["jumped_tokens"] = made.jumped
-        return Completion(
-            text=made.text,
-            finish_reason=made.finish_reason,
-            usage=Usage(input_uncached=len(prompt.tokens) - made.reused, cache_read=made.reused, output=made.tokens),
-            served_by=self._served_by,
-            signals=made.signals,
-            truncated_tokens=prompt.cut,
-            notes=notes,
-        )
-
     def close(self) -> None:
         """Free the weights."""
         native, self._native = self._native, None
         if native is not None:
             native.close()
 
-    def prompt_text(self, request: Request) -> str:
-        """What the model is shown, before any truncation."""
-        self._loaded()
-        return self._prompts.text(request)
-
-    def _loaded(self) -> llama_native.Native:
+    def _ready(self) -> None:
         if self._native is None:
             raise CallFailed("internal", f"{self.name} is not loaded")
-        return self._native
 
 
 def _wait_briefly() -> None:

@@ -60,6 +60,47 @@ def test_here_once_the_file_is_fetched(tmp_path: Path) -> None:
     assert fetch_model({"tiny": spec}, "tiny", "q4", root=tmp_path) == folder / "tiny.gguf"
 
 
+def test_what_was_requantised_here_is_a_row_of_its_own(tmp_path: Path) -> None:
+    import hashlib
+    import json
+
+    data = b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
+    folder = tmp_path / "weights" / "tiny"
+    folder.mkdir(parents=True)
+    sha = hashlib.sha256(data).hexdigest()
+    entry = {"model": "tiny", "bytes": len(data), "sha256": sha}
+    origin = {
+        "file": "tiny.gguf",
+        "quant": "q8",
+        "sha256": "0" * 64,
+        "only_when_asked": False,
+        "source": "hub maker/tiny",
+    }
+    made = {}
+    for name, quant, changes in (
+        ("tiny.requantised-q5_0.gguf", "q5_0", {}),
+        ("tiny.requantised-q4.gguf", "q4", {}),
+        ("mine.requantised-q5_0.gguf", "q5_0", {"source": "file"}),
+        ("re.requantised-q5_0.gguf", "q5_0", {"only_when_asked": True}),
+        ("gone.requantised-q5_0.gguf", "q5_0", {}),
+    ):
+        (folder / name).write_bytes(data)
+        made[f"weights/tiny/{name}"] = {**entry, "quant": quant, "from": {**origin, **changes}}
+    (folder / "gone.requantised-q5_0.gguf").unlink()
+    (tmp_path / "weights.lock.json").write_text(json.dumps({"made": made}))
+    rows = [row for row in list_models({"tiny": tiny()}, root=tmp_path) if "requantised" in row["source"]]
+    found = sorted((row["quant"], row["here"], row["source"], row["publisher"], row["verified"]) for row in rows)
+    assert found == [
+        ("q4", "index", "requantised from q8", None, False),
+        ("q5_0", "own file", "requantised from q8", None, False),
+        ("q5_0", "re-upload", "(requantised from q8)", None, False),
+        ("q5_0", "yes", "requantised from q8", None, False),
+    ]
+    text = render(rows)
+    assert "* requantised" not in text and "Here `index`" in text and "not the publisher's" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
 def test_names_that_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fetch=tinny is not known; did you mean tiny"):
         fetch_model({"tiny": tiny()}, "tinny", root=tmp_path)
@@ -139,3 +180,11 @@ def test_a_remote_model_says_whether_its_key_is_set(monkeypatch: pytest.MonkeyPa
     text = render(list_models(cards()))
     rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert rows["gpt4o"].endswith(" key") and rows["claude"].endswith("no key") and "planted" not in text
+
+
+def test_a_bare_key_of_the_model_names_the_whole_key() -> None:
+    from evals.commands.settings.run import unknown_key
+
+    assert unknown_key("run", "quant") == "quant is not known; did you mean model.quant?"
+    assert unknown_key("run", "model.qant").startswith("model.qant is not known; did you mean model.quant")
+    assert "model." not in unknown_key("frontier", "quant"), "frontier has no model"

@@ -75,3 +75,64 @@ def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
         read_header(tmp_path / "none.gguf")
     with pytest.raises(WeightsError, match="cannot be read"):
         read_header(tmp_path)
+
+
+def test_a_requantised_file_says_so(tmp_path: Path) -> None:
+    assert read_header(tiny_gguf(tmp_path)).requantised_from is None
+    path = tiny_gguf(tmp_path, "q.gguf", **{"evals.requantised_from": "tiny.gguf"})
+    assert read_header(path).requantised_from == "tiny.gguf"
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        (
+            {"general.type": "mmproj", "general.architecture": "clip"},
+            r"projector of a model \(mmproj\), which writes no",
+        ),
+        ({"general.architecture": "clip"}, "projector of a model"),
+        ({"general.type": "adapter"}, "GGUF of type adapter"),
+        (
+            {"general.architecture": "bert", "bert.attention.causal": False},
+            r"embedding model, reranker or encoder \(bert",
+        ),
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": 3}, r"embedding model, reranker or encoder \(qwen3"),
+        ({"general.architecture": "t5"}, r"an encoder \(t5\)"),
+    ],
+)
+def test_what_writes_no_text_is_refused(tmp_path: Path, keys: dict[str, object], text: str) -> None:
+    path = tiny_gguf(tmp_path, **keys)
+    with pytest.raises(WeightsError, match=text) as caught:
+        read_header(path)
+    assert str(path) in str(caught.value) and "causal language model" in str(caught.value)
+    assert read_header(path, check=False).tensors == 2
+
+
+def test_a_generating_model_may_say_that_it_is_one(tmp_path: Path) -> None:
+    keys = {"general.type": "model", "llama.attention.causal": True, "llama.pooling_type": 0}
+    assert read_header(tiny_gguf(tmp_path, **keys)).tensors == 2
+
+
+def test_a_vocabulary_without_weights(tmp_path: Path) -> None:
+    path = tmp_path / "vocab.gguf"
+    path.write_bytes(gguf_bytes(LLAMA))
+    with pytest.raises(WeightsError, match="a vocabulary without weights"):
+        read_header(path)
+
+
+def part(folder: Path, number: int, *, missing: int = 0) -> Path:
+    keys = {"split.no": number - 1, "split.count": 3}
+    return tiny_gguf(folder, f"big-{number:05}-of-00003.gguf", missing=missing, **keys)
+
+
+def test_parts_of_a_model(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="part 2 of 3 of a model; give the first part, big-00001-of-00003.gguf"):
+        read_header(part(tmp_path, 2))
+    first = part(tmp_path, 1)
+    with pytest.raises(WeightsError, match="big-00003-of-00003.gguf is not beside it"):
+        read_header(first)
+    part(tmp_path, 3, missing=5)
+    with pytest.raises(WeightsError, match=r"big-00003-of-00003.gguf: truncated GGUF"):
+        read_header(first)
+    part(tmp_path, 3)
+    assert read_header(first).tensors == 2

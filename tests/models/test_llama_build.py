@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evals.errors import UserError
+from evals.errors import UserError, WeightsError
 from evals.models import llama_build, llama_probe
 from evals.models.llama_build import Build, Compiler, build, compiler, install, plan, wheel_library_hash
 from evals.models.llama_probe import ProbeResult, probe, safe_params
@@ -197,6 +197,13 @@ def test_a_build_that_dies_anyhow_is_not_ok(tmp_path: Path) -> None:
     assert all(line.endswith("died of SIGILL") for line in result.attempts)
 
 
+def test_where_the_child_died_is_told(tmp_path: Path) -> None:
+    body = "print('stage: loading the library'); print('stage: evaluating tokens', flush=True); die('SIGSEGV')"
+    result = probe(model="m.gguf", command=child(tmp_path, body))
+    assert result.stage == llama_probe.TOKENS and not result.ok
+    assert result.attempts[0] == "as it is: died of SIGSEGV evaluating tokens"
+
+
 @pytest.mark.parametrize(
     ("body", "text"), [("sys.exit('no such model')", "no such model"), ("import time; time.sleep(30)", "within 1 s")]
 )
@@ -255,10 +262,48 @@ def test_a_build_that_always_dies_is_a_user_error_each_time(tmp_path: Path, inst
     assert dying.asked == 1
 
 
-def test_an_empty_finding_is_not_kept_and_a_damaged_note_is_made_anew(tmp_path: Path, installed: Path) -> None:
-    model, failing = tiny_gguf(tmp_path), Prober(ok=False)
+def test_a_file_of_which_any_build_dies_is_not_held_against_this_one(tmp_path: Path, installed: Path) -> None:
+    model = tiny_gguf(tmp_path)
+    said = ("as it is: died of SIGABRT loading the weights",)
+    for _ in range(2):
+        dying = Prober(ok=False, crashed=True, attempts=said, stage=llama_probe.WEIGHTS)
+        with pytest.raises(
+            WeightsError, match=r"tiny\.gguf: llama.cpp dies of loading this file .*SIGABRT.* it is damaged"
+        ):
+            safe_params(model, prober=dying)
+        assert dying.asked == 1, "nothing is kept"
+    assert not (tmp_path / "cache/llama_cpp/probes").exists()
+
+
+def test_another_file_of_the_kind_may_acquit_a_build(tmp_path: Path, installed: Path) -> None:
+    dying = Prober(ok=False, crashed=True, stage=llama_probe.TOKENS)
+    with pytest.raises(UserError, match="this build of llama.cpp dies"):
+        safe_params(tiny_gguf(tmp_path, "odd.gguf"), prober=dying)
+    fine = Prober()
+    assert safe_params(tiny_gguf(tmp_path), prober=fine) == {} and fine.asked == 1
+    assert safe_params(tmp_path / "odd.gguf", prober=fine) == {} and fine.asked == 1, "kept by build and kind"
+
+
+def test_the_fallback_is_said_each_time(tmp_path: Path, installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_gguf(tmp_path)
+    dying = Prober(
+        params={"use_extra_bufts": False}, crashed=True, attempts=("as it is: died of SIGSEGV", "120 tokens")
+    )
+    for _ in range(2):
+        safe_params(model, prober=dying)
+        said = capsys.readouterr().err
+        assert "dies with repacked weights (as it is: died of SIGSEGV" in said and "use_extra_bufts=False" in said
+        assert said.count("\n") == 1
+    safe_params(tiny_gguf(tmp_path, "q8.gguf", general__file_type=7), prober=Prober())
+    assert capsys.readouterr().err == ""
+
+
+def test_an_empty_finding_is_said_not_kept_and_a_damaged_note_is_made_anew(
+    tmp_path: Path, installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, failing = tiny_gguf(tmp_path), Prober(ok=False, attempts=("as it is: no answer within 600 s",))
     assert safe_params(model, prober=failing) == {} == safe_params(model, prober=failing)
-    assert failing.asked == 2
+    assert failing.asked == 2 and capsys.readouterr().err.count("could not tell whether it is safe (as it is: no") == 2
     fine = Prober()
     safe_params(model, prober=fine)
     (note,) = (tmp_path / "cache/llama_cpp/probes").iterdir()

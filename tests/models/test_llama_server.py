@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import evals
-from evals import catalog
+from evals import catalog, store
 from evals.models.weights import locate
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["--model", str(weights.path), "--port", str(port), "--n_ctx", "4096", "--model_alias", "smollm2"]
+    words += ["--flash_attn", "true"]
     log = (tmp_path_factory.mktemp("server") / "server.log").open("w")
     process = subprocess.Popen([sys.executable, "-m", "llama_cpp.server", *words], stdout=log, stderr=log)
     try:
@@ -75,3 +76,19 @@ def test_a_server_of_ones_own_answers_like_any_model(
     assert done.exit_code == 0 and not frame["failed"].any()
     assert frame["schema_valid"].all() and frame["ttft_s"].gt(0).all() and frame["served_model"].eq("smollm2").all()
     assert done.summary["cost"]["usd_per_1k"] > 0 and done.summary["cost"]["provenance"] == "declared"
+
+
+def test_the_same_weights_answer_alike_in_process_and_behind_a_server(
+    server: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free text, so that two grammars cannot differ: template, tokens and choices are the same but for rounding."""
+    asked = {"task": "mine", "limit": 8, "max_tokens": 16, "constrain": False}
+    of_the_server = {"model.id": "smollm2", "model.base_url": server, "model.location": "own"}
+    runs = [
+        evals.run(model="openai_compatible", overrides=of_the_server, **asked),
+        evals.run(model="smollm2_135m", overrides={"model.n_ctx": 4096, "model.tune": "off"}, **asked),
+    ]
+    texts = [{record.sample_id: record.text for record in store.records(done.folder)} for done in runs]
+    assert texts[0].keys() == texts[1].keys() and len(texts[0]) == 8
+    alike = [texts[1][sample] == text for sample, text in texts[0].items()]
+    assert sum(alike) >= 6, texts

@@ -46,6 +46,37 @@ def test_own_file_that_is_none(tmp_path: Path, content: bytes | None, says: str)
     assert "\n" not in str(caught.value) and "x.gguf" in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "says"), [(".", "a folder"), ("~nobody-of-this-name/x.gguf", "home directory")])
+def test_own_file_that_is_no_file(tmp_path: Path, name: str, says: str) -> None:
+    path = str(tmp_path) if name == "." else name
+    with pytest.raises(WeightsError, match=rf"model\.path=.*{says}.*; give") as caught:
+        fetch(card(hub_source(), path=path), root=tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("locked", ["file", "folder"])
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_own_file_that_may_not_be_read(tmp_path: Path, locked: str) -> None:
+    """In a child without root's rights, which no permission stops."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "x.gguf"
+    path.write_bytes(gguf())
+    code = (
+        "import os, sys\nfrom evals.errors import WeightsError\nfrom evals.models.weights import fetch\n"
+        "os.geteuid() or os.setuid(65534)\n"
+        "try:\n    fetch({'name': 'tiny', 'quant': 'q4', 'quants': {}, 'path': sys.argv[1]}, root=sys.argv[2])\n"
+        "except WeightsError as error:\n    print(error)\n"
+    )
+    for outer in (*tmp_path.parents[:2], tmp_path):
+        os.chmod(outer, 0o755)
+    os.chmod(path if locked == "file" else folder, 0)
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    os.chmod(folder, 0o755)
+    assert done.stdout.count("\n") == 1 and "Permission denied" in done.stdout and "x.gguf" in done.stdout, done.stderr
+
+
 def test_source_file_needs_a_path(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="needs model.path=FILE"):
         fetch(card(hub_source(), source="file"), root=tmp_path)
