@@ -200,7 +200,7 @@ class TestReal:
         used = (done.usage.input_uncached or 0) + (done.usage.cache_read or 0)
         assert done.truncated_tokens == whole - used > 1000
         assert 1024 - 160 - 80 < used <= 1024 - 160
-        text = model._loaded().text(model._prompts.make(request, 1024).tokens)
+        text = model._native.text(model._prompts.make(request, 1024).tokens)
         assert "START größer" in text and "word  FINISH" in text and "[...]" in text and "Give title" in text
         assert "\ufffd" not in text
         with pytest.raises(CallFailed, match="even without the document"):
