@@ -15,7 +15,10 @@ from evals.errors import ConfigError
 from evals.loading import ExtractionTask, import_task, load_task
 from evals.models.base import Model, Router
 
-SPEC = ("_target_", "name", "location", "terms", "card", "quant", "quants", "source", "hint", "price", "priced_as")
+SPEC = (
+    *("_target_", "name", "location", "terms", "card", "quant", "quants", "weights_of", "source", "hint"),
+    *("price", "priced_as"),
+)
 """Keys of a model YAML that describe it; every other key is an argument of its backend."""
 IN_PROMPT = ("prompt", "shots", "constrain", "max_tokens", "temperature")
 """Settings of a run that a task is built with."""
@@ -105,11 +108,16 @@ def one_model(settings: RunSettings, *, log: Path | None = None, name: str | Non
     if "answer" in parameters:
         options["answer"] = import_task(catalog.task_folder(str(settings.task["name"])), "rules").answer
     arguments = checked(target, {**options, "name": name}, "model")
-    if inspect.iscoroutinefunction(target.generate):
+    if inspect.iscoroutinefunction(getattr(target, "generate", None)):
         return target(**arguments)  # type: ignore[no-any-return]
     from evals.engine.worker import Worker
 
     return Worker(functools.partial(target, **arguments), name=name, log=log)
+
+
+def holds_several(spec: Mapping[str, Any]) -> bool:
+    """Is it a library in this machine that answers several documents at once (`models.base.Batched`)?"""
+    return hasattr(resolve(str(spec.get("_target_") or "")), "begin")
 
 
 def weights(spec: Mapping[str, Any]) -> Path:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evals import store
-from evals.commands import hybrid
+from evals.commands import answering, build, hybrid, sides
 from evals.commands.settings.run import RunSettings, ScoreSettings
 from evals.core import Price
 from evals.engine import machine
 from evals.loading import ExtractionTask
+from evals.models import weights
 
 
 def about(
@@ -21,11 +22,10 @@ def about(
     key: str,
     identity: Mapping[str, Any],
     hashes: Mapping[str, str],
-    concurrency: int,
     prices: Mapping[str, Price] | None,
     launcher: str,
 ) -> dict[str, Any]:
-    """The manifest, but for what the backend says of itself once it is ready."""
+    """The manifest, but for what the backend says of itself once it is ready, and what follows from that (`under`)."""
     chosen = common(settings, task, option=option, key=key, identity=identity, hashes=hashes, launcher=launcher)
     return chosen | {
         **{name: getattr(settings, name) for name in ("prompt", "max_tokens", "temperature", "constrain")},
@@ -33,11 +33,10 @@ def about(
         "location": settings.model.get("location"),
         **hybrid.about(settings),
         "privacy": settings.privacy,
-        "weights": {key: settings.model.get(key) for key in ("quant", "source")},
+        "weights": weights.facts(settings.model),
         "repeats": settings.repeats,
         "shots": task.shots,
-        "concurrency": concurrency,
-        "load": load(settings, concurrency),
+        **under(settings, {}),
         "stream": settings.stream,
         "processing": settings.processing,
         "limits": {name: getattr(settings, name) for name in ("requests_per_min", "tokens_per_min", "attempts")},
@@ -77,11 +76,24 @@ def common(
     }
 
 
-def load(settings: RunSettings, concurrency: int) -> str:
-    """Under which load latencies are taken: they are compared only with their like."""
+def under(settings: RunSettings, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """How many documents are under way at once, and what load that is; `facts`: what `start` said, empty before it."""
+    return {"concurrency": answering.concurrency(settings, facts), "load": load(settings, facts)}
+
+
+def load(settings: RunSettings, facts: Mapping[str, Any]) -> str:
+    """Under which load latencies are taken: they are compared only with their like. `offline`: nothing was said, and a
+    library in this machine is given all that it takes at once (the number is known once it is started)."""
     if settings.processing == "batch":
         return "batch"
-    return "single_stream" if concurrency == 1 else f"closed_loop({concurrency})"
+    width = answering.concurrency(settings, facts)
+    if settings.concurrency is None and settings.model.get("location") == "own" and not sides.is_hybrid(settings.model):
+        most = answering.capacity(facts)
+        if most is None and build.holds_several(settings.model):
+            return "offline"
+        if most is not None and most > 1:
+            return f"offline({most})"
+    return "single_stream" if width == 1 else f"closed_loop({width})"
 
 
 def config_yaml(settings: RunSettings) -> str:

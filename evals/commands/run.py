@@ -103,7 +103,6 @@ def run(
             key=key,
             identity=identity,
             hashes=hashes,
-            concurrency=answering.concurrency(settings),
             prices=prices,
             launcher=launcher,
         )
@@ -213,6 +212,7 @@ async def _answer(settings: RunSettings, job: _Job, samples: Iterator[Sample]) -
         egress = Egress(job.folder.path, privacy=settings.privacy)
         egress.write()
         about["backend"]["start_s"] = round(time.monotonic() - before, 3)
+        about |= manifest.under(settings, about["backend"])
         job.folder.write("manifest.json", about)
         job.folder.write("config.yaml", manifest.config_yaml(settings))
         (job.folder.path / f"scores-{job.scorer}.jsonl").unlink(missing_ok=True)
@@ -257,7 +257,7 @@ def _engine(settings: RunSettings, job: _Job, caches: Mapping[str, ResponseCache
         model=job.model,
         sink=job.keep,
         after=job.score,
-        concurrency=answering.concurrency(settings),
+        concurrency=job.about["concurrency"],
         repeats=settings.repeats,
         skip=job.done.keys(),
         timeout_s=settings.timeout_s,

@@ -1,4 +1,4 @@
-"""The other end of `worker`: what runs in the spawned child. Blocking, one request at a time."""
+"""The other end of `worker_lane`, where its messages are told: what runs in the spawned child. Blocking."""
 
 import contextlib
 import faulthandler
@@ -9,29 +9,33 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from evals.core import Completion
 from evals.errors import CallFailed, EvalsError, FatalCall, UserError, WeightsError
-from evals.models.base import InProcess, MarkName
+from evals.models.base import Batched, Follower, InProcess, Mark, MarkName
 
 Marks = Sequence[tuple[MarkName, float]]
 
 
-def main(pipe: Connection, factory: bytes, log: str | None) -> None:
-    """The child's life: load, then answer until the pipe closes."""
+def main(pipe: Connection, factory: bytes, log: str | None, first: Mapping[str, Any] | None = None) -> None:
+    """The child's life: load, as another one did that said `first`, then answer until the pipe closes."""
     _shield(log)
     try:
-        model: InProcess = pickle.loads(factory)()
+        model: InProcess | Batched = pickle.loads(factory)()
+        if first is not None and isinstance(model, Follower):
+            model.follow(first)
         facts = dict(model.load())
-        pipe.send(("ready", facts))
+        _check_capacity(facts)
+        pipe.send(("ready", facts, isinstance(model, Batched)))
     except BaseException as error:
         _say(pipe, ("broken", _load_error(error)))
         return
     try:
-        _Serving(pipe, model).run()
+        (_Together(pipe, model) if isinstance(model, Batched) else _OneByOne(pipe, model)).run()
     finally:
         model.close()
 
@@ -61,6 +65,13 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
+def _check_capacity(facts: Mapping[str, Any]) -> None:
+    for name in ("slots", "processes"):
+        value = (facts.get("capacity") or {}).get(name, 1)
+        if not isinstance(value, int) or value < 1:
+            raise WeightsError(f"the backend says capacity.{name}={value!r}: at least 1")
+
+
 def _load_error(error: BaseException) -> EvalsError:
     if isinstance(error, EvalsError) and _survives(error):
         return error
@@ -74,12 +85,99 @@ def _survives(error: EvalsError) -> bool:
         return False
 
 
+def _heard(pipe: Connection) -> tuple[Any, ...]:
+    """The next message; that of a parent which is gone is to end."""
+    try:
+        return pipe.recv()  # type: ignore[no-any-return]
+    except (EOFError, OSError):
+        return ("close",)
+
+
 def _say(pipe: Connection, message: tuple[Any, ...]) -> None:
     with contextlib.suppress(OSError):
         pipe.send(message)
 
 
-class _Serving:
+def _reply(pipe: Connection, ticket: int, result: Completion | Exception, marks: Marks) -> None:
+    """A parent that is gone is heard of by the next look into the pipe."""
+    if isinstance(result, Exception):
+        _say(pipe, ("failed", ticket, _call_error(result), marks))
+        return
+    try:
+        _say(pipe, ("done", ticket, result, marks))
+    except Exception as error:  # a completion that cannot be pickled
+        _say(pipe, ("failed", ticket, _call_error(error), marks))
+
+
+def _marker(marks: list[tuple[MarkName, float]], sent_s: float) -> Mark:
+    """Adds to `marks`, in seconds since the parent sent the request: `perf_counter` is system-wide."""
+
+    def mark(name: MarkName, offset_s: float | None = None) -> None:
+        # `sent` is the parent's: it alone knows when the request left.
+        if name != "sent":
+            marks.append((name, max(0.0, time.perf_counter() - sent_s) if offset_s is None else offset_s))
+
+    return mark
+
+
+class _Together:
+    """The loop of a model that holds several requests at once. An exception out of its `cancel` ends the child: what it
+    still holds is not known then."""
+
+    def __init__(self, pipe: Connection, model: Batched) -> None:
+        self._pipe = pipe
+        self._model = model
+        self._held: dict[int, list[tuple[MarkName, float]]] = {}
+        """Marks of what is in hand, by ticket."""
+
+    def run(self) -> None:
+        """Take requests as they come, and go on with all that are in hand, until the pipe closes."""
+        while self._listen():
+            if self._held:
+                self._step()
+
+    def _listen(self) -> bool:
+        """Take what has come, and wait for it where nothing is in hand. False: it is time to end."""
+        while not self._held or self._pipe.poll():
+            match _heard(self._pipe):
+                case ("ask", ticket, request, sent_s):
+                    self._begin(ticket, request, sent_s)
+                case ("cancel", ticket):
+                    if self._held.pop(ticket, None) is not None:
+                        self._model.cancel(ticket)
+                case _:
+                    return False
+        return True
+
+    def _begin(self, ticket: int, request: Any, sent_s: float) -> None:
+        marks: list[tuple[MarkName, float]] = []
+        try:
+            self._model.begin(ticket, request, _marker(marks, sent_s))
+        except Exception as error:
+            _reply(self._pipe, ticket, error, marks)
+        else:
+            self._held[ticket] = marks
+
+    def _step(self) -> None:
+        try:
+            ended = self._model.step()
+        except Exception as error:
+            self._fail_all(error)
+            return
+        for ticket, result in ended:
+            marks = self._held.pop(ticket, None)
+            if marks is not None:
+                _reply(self._pipe, ticket, result, marks)
+
+    def _fail_all(self, error: Exception) -> None:
+        for ticket in self._held:  # before the parent hears of it and sends others
+            self._model.cancel(ticket)
+        held, self._held = self._held, {}
+        for ticket, marks in held.items():
+            _reply(self._pipe, ticket, error, marks)
+
+
+class _OneByOne:
     """The loop over requests, and what is asked about them meanwhile."""
 
     def __init__(self, pipe: Connection, model: InProcess) -> None:
@@ -101,9 +199,9 @@ class _Serving:
                 continue
             message = self._inbox.popleft()
             if message[1] not in self._cancelled:
-                self._answer(message)
+                self._answer(*message[1:])
             else:
-                _say(self._pipe, ("failed", message[1], CallFailed("timeout", "cancelled before it began"), []))
+                _reply(self._pipe, message[1], CallFailed("timeout", "cancelled before it began"), [])
             self._cancelled.discard(message[1])
 
     def cancelled(self) -> bool:
@@ -113,10 +211,7 @@ class _Serving:
         return self._closing or self._current in self._cancelled
 
     def _receive(self) -> None:
-        try:
-            message = self._pipe.recv()
-        except (EOFError, OSError):
-            message = ("close",)
+        message = _heard(self._pipe)
         if message[0] == "ask":
             self._inbox.append(message)
         elif message[0] == "cancel":
@@ -124,26 +219,15 @@ class _Serving:
         else:
             self._closing = True
 
-    def _answer(self, message: tuple[Any, ...]) -> None:
-        began = time.perf_counter()
-        _, self._current, request = message
+    def _answer(self, ticket: int, request: Any, sent_s: float) -> None:
+        self._current = ticket
         marks: list[tuple[MarkName, float]] = []
-
-        def mark(name: MarkName, offset_s: float | None = None) -> None:
-            # `sent` is the parent's: it alone knows when the request left.
-            if name != "sent":
-                marks.append((name, time.perf_counter() - began if offset_s is None else offset_s))
-
         try:
-            reply: tuple[Any, ...] = ("done", self._current, self._model.generate(request, mark), marks)
+            done = self._model.generate(request, _marker(marks, sent_s))
         except Exception as error:
-            reply = ("failed", self._current, _call_error(error), marks)
-        try:
-            self._pipe.send(reply)
-        except OSError:
-            self._closing = True
-        except Exception as error:  # a completion that cannot be pickled
-            _say(self._pipe, ("failed", self._current, _call_error(error), marks))
+            _reply(self._pipe, ticket, error, marks)
+        else:
+            _reply(self._pipe, ticket, done, marks)
 
 
 def _call_error(error: Exception) -> CallFailed:

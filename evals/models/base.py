@@ -123,6 +123,16 @@ class Batched(Protocol):
         ...
 
 
+@runtime_checkable
+class Follower(Protocol):
+    """An in-process library that chooses some of its settings when it is loaded (by what is free, or by measuring)."""
+
+    def follow(self, facts: Mapping[str, Any]) -> None:
+        """Called before `load` in a further process of a model, and in one that is started again: choose what the first one
+        chose, which said `facts`. Without it each process chooses for itself, and may say otherwise."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchState:
     """How far a provider's batch is."""

@@ -151,6 +151,24 @@ def test_minutes_count_earlier_sessions_and_do_not_cut_what_is_in_flight() -> No
     assert len(jumping(work()).records) == 6  # begun at 0, 25 and 50 s
 
 
+def test_a_machine_beside_the_calls_is_counted_by_the_hour_and_earlier_sessions_too() -> None:
+    async def work() -> tuple[Kept, str]:
+        budget = Budget(usd=1.0, cost=price, usd_per_hour=36.0, spent=Spent(usd=0.2, seconds=10), clock=now)
+        model, kept = Scripted(latency_s=25.0), Kept()
+        try:
+            await Engine(task=Plain(), model=model, sink=kept, budget=budget, limiter=Limiter(clock=now)).run(
+                samples(9)
+            )
+        except BudgetReached as error:
+            assert budget.spent.usd == pytest.approx(budget._pool.spent_usd + 36 / 3600 * budget.spent.seconds)
+            return kept, str(error)
+        raise AssertionError("never reached")
+
+    kept, said = jumping(work())
+    assert len(kept.records) == 3, "0.2 + a cent a second, 10 s of which are of before: reached at 70 s"
+    assert "budget.usd=1 is reached: $0.2" in said and "by calls and $0.85" in said and "1.4 minutes" in said
+
+
 def test_minutes_end_a_wait_for_the_limiter_too() -> None:
     async def work() -> Scripted:
         budget, model = Budget(minutes=1, clock=now), Scripted()

@@ -34,12 +34,16 @@ class Slots:
         other_at: int | None = None,
         stuck_at: int | None = None,
         fewer_at: int | None = None,
+        tunes: bool = False,
         reply: str = "",
     ) -> None:
         self.name, self.slots, self.processes = name, slots, processes
         self.step_s, self.steps, self.reply = step_s, steps, reply
         self.loads = loads
         self.dies_at, self.other_at, self.stuck_at, self.fewer_at = dies_at, other_at, stuck_at, fewer_at
+        self.tunes, self._threads = tunes, 1
+        """Each load would choose other settings, were it not told what the first one chose."""
+        self._followed = False
         self._held: dict[int, list[Any]] = {}
         """Ticket -> text, mark, steps so far."""
         self.most = 0
@@ -50,13 +54,18 @@ class Slots:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == self.stuck_at:
             time.sleep(600)
+        if number == self.other_at or (self.tunes and not self._followed):
+            self._threads = number + 1
         slots = self.slots - 2 if number == self.fewer_at else self.slots
         return {
             "backend": "fake",
-            "settings": {"threads": 2 if number == self.other_at else 1, "slots": slots},
+            "settings": {"threads": self._threads, "slots": slots},
             "memory": {"free_at": time.time()},
             "capacity": {"slots": slots, "processes": self.processes},
         }
+
+    def follow(self, facts: Mapping[str, Any]) -> None:
+        self._threads, self._followed = facts["settings"]["threads"], True
 
     def _number(self) -> int:
         """How many loads there were, this one included."""
