@@ -107,6 +107,8 @@ def one_model(settings: RunSettings, *, log: Path | None = None, name: str | Non
         options["stream"] = settings.stream and settings.processing == "online"
     if "answer" in parameters:
         options["answer"] = import_task(catalog.task_folder(str(settings.task["name"])), "rules").answer
+    if "slots" in parameters and settings.concurrency == 1:  # a single stream has the whole machine
+        options |= {key: options.get(key) or 1 for key in ("slots", "processes") if key in parameters}
     arguments = checked(target, {**options, "name": name}, "model")
     if inspect.iscoroutinefunction(getattr(target, "generate", None)):
         return target(**arguments)  # type: ignore[no-any-return]

@@ -6,12 +6,12 @@ manifest has the key `canary` (`reference`: is it the one that later ones are he
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evals import store
-from evals.commands import build
+from evals.commands import build, sides
 from evals.commands.plan import as_run
 from evals.commands.run import INFRASTRUCTURE_LIMIT, Finished, run
 from evals.commands.settings.plan import CanarySettings
@@ -49,6 +49,9 @@ def canary(settings: CanarySettings, *, launcher: str = "python", progress: bool
     if settings.out:
         files.prepare(Path(settings.out))
     asked = as_run(settings, settings.model, limit=settings.n, repeats=settings.repeats, cache="off", resume=False)
+    if asked.concurrency is None and not sides.is_hybrid(asked.model) and build.holds_several(asked.model):
+        # Decoded together, answers differ by what is beside them: one at a time they are the model's alone.
+        asked = replace(asked, concurrency=1)
     task = build.task(asked)
     option = build.option_name(asked) + store.CANARY
     earlier, notes = _earlier(task, option, settings)

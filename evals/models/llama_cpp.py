@@ -83,6 +83,7 @@ class LlamaCpp(Slotted):
         self._use_extra_bufts = use_extra_bufts
         self._tune = tune
         self._tuned: Tuned | None = None
+        self._follows = False
         self._processes = processes or 1
         self._settings = llama_native.NativeSettings(
             n_ctx=n_ctx,
@@ -98,9 +99,18 @@ class LlamaCpp(Slotted):
         """How many requests it takes at once."""
         return self._settings.slots
 
+    def follow(self, facts: Mapping[str, Any]) -> None:
+        """Load as another process of this model did: with its settings, measuring nothing."""
+        keys = ("threads", "n_batch", "flash_attn", "n_ctx")
+        given = {key: facts["settings"][key] for key in keys}
+        self._settings = replace(self._settings, **given, slots=facts["capacity"]["slots"])
+        self._processes = facts["capacity"]["processes"]
+        self._tuned = None if facts["tuned"] is None else Tuned(**facts["tuned"])
+        self._follows = True
+
     def load(self) -> Mapping[str, Any]:
         """Check the file, load it, and say everything that answers or speed depend on."""
-        _wait_briefly()
+        wait_briefly()
         info = read_header(self.path)
         if self.chat and info.chat_template is None:
             raise ConfigError(f"{self.name}: {self.path} has no chat template (a base model?): set chat: false")
@@ -119,9 +129,10 @@ class LlamaCpp(Slotted):
         )
         free = llama_memory.free_memory()
         native = self._native = llama_native.Native(self.path, wanted)
-        if self._tune != "off" and self._asked.open:
-            wanted = self._fastest(native, wanted, free)
-        free = free if free is None else free // self._processes
+        if not self._follows:  # what follows, follows what was planned for all
+            if self._tune != "off" and self._asked.open:
+                wanted = self._fastest(native, wanted, free)
+            free = free if free is None else free // self._processes
         self._plan = llama_memory.open_context(native, wanted, free, self.name)
         self._settings = self._plan.settings
         self.n_ctx = self._settings.n_ctx
@@ -216,7 +227,7 @@ class LlamaCpp(Slotted):
             raise CallFailed("internal", f"{self.name} is not loaded")
 
 
-def _wait_briefly() -> None:
+def wait_briefly() -> None:
     """Let threads spin for some microseconds at each barrier, then sleep, unless the user said otherwise.
 
     Measured with SmolLM2 on two busy cores: sleeping at once (`OMP_WAIT_POLICY=passive`) decodes 0.5 x as fast,

@@ -64,11 +64,12 @@ def open_context(native: Native, wanted: NativeSettings, free: int | None, name:
             made = replace(made, settings=replace(now, n_ctx=max(_LEAST, now.n_ctx // 2 // _STEP * _STEP)))
         else:
             raise native.no_context()
-    _say(made, wanted, name)
+    say(made, wanted, name)
     return made
 
 
-def _say(made: Plan, wanted: NativeSettings, name: str) -> None:
+def say(made: Plan, wanted: NativeSettings, name: str) -> None:
+    """Tell the log what was planned."""
     facts, now = made.facts(), made.settings
     less = "" if (now.slots, now.n_ctx) == (wanted.slots, wanted.n_ctx) else ", less than asked for"
     free = "" if facts["free_gib"] is None else f" of {facts['free_gib']} GiB free"

@@ -235,7 +235,8 @@ def _key(path: str, base: NativeSettings, asked: Asked, cores: int, room: int) -
     library, stat = cpu_library(), Path(path).stat()
     weights = [Path(path).name, stat.st_size, stat.st_mtime_ns]
     build = [file_hash(library) if library else None, cpu_identity()[1], cores]
-    about = [weights, build, asdict(base), asdict(asked), min(room, max(SLOTS) * 8)]
+    roomy = 1 << min(room, max(SLOTS)).bit_length() - 1  # what is free differs a little each time
+    about = [weights, build, asdict(base), asdict(asked), roomy]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -137,7 +137,7 @@ def place(card: Mapping[str, Any], source: Source, root: Path) -> Path:
     """Where a source's file lies in the cache."""
     quant, _ = quant_of(card)
     name = PurePosixPath(source.file).name if source.file else f"{card['name']}-{quant}.gguf"
-    return root / "weights" / str(card["name"]) / name
+    return root / "weights" / str(card.get("weights_of") or card["name"]) / name
 
 
 def _source(raw: Mapping[str, Any], *, where: str) -> Source:

@@ -84,7 +84,7 @@ def facts(card: Mapping[str, Any], *, root: str | Path | None = None) -> dict[st
 def _published(card: Mapping[str, Any], base: Path, tell: Progress, pip: Sequence[str]) -> Located:
     """What one of the sources offers. Raises `Unavailable` where none of them gives it."""
     failures: list[str] = []
-    folder = base / "weights" / str(card["name"])
+    folder = base / "weights" / str(card.get("weights_of") or card["name"])
     with pins.alone(folder / ".fetch.lock", f"waiting for another process that is fetching {card['name']}"):
         if found := locate(card, root=base):
             return found

@@ -82,7 +82,9 @@ def ask(document: str = DOCUMENTS[0], **changes: Any) -> Request:
 
 
 def make(**changes: Any) -> LlamaCpp:
-    return LlamaCpp(**{"name": "small", "path": GGUF, "n_ctx": 1024, "threads": 1, "slots": 2, **changes})
+    return LlamaCpp(
+        **{"name": "small", "path": GGUF, "n_ctx": 1024, "threads": 1, "slots": 2, "tune": "off", **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +266,17 @@ class TestReal:
         assert [together[ticket].text for ticket in range(2)] == [one.text for one in alone]
         assert [together[ticket].usage.output for ticket in range(2)] == [one.usage.output for one in alone]
 
+    def test_a_further_process_loads_what_the_first_one_chose(self, model: LlamaCpp) -> None:
+        first = model.facts | {"capacity": {"slots": 3, "processes": 2}}  # type: ignore[attr-defined]
+        further = make(n_batch=64, threads=None, tune="auto")
+        further.follow(first)
+        facts = further.load()
+        further.close()
+        assert {key: facts["settings"][key] for key in ("threads", "n_batch", "flash_attn")} == {
+            key: first["settings"][key] for key in ("threads", "n_batch", "flash_attn")
+        }
+        assert facts["capacity"] == first["capacity"] and facts["tuned"] is None
+
     def test_the_head_is_evaluated_once_and_copied(self, model: LlamaCpp) -> None:
         answer(model, ask())
         for ticket, document in enumerate(DOCUMENTS):
@@ -302,7 +315,7 @@ class TestReal:
 
     def test_in_the_worker(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EVALS_CACHE", str(tmp_path))
-        factory = functools.partial(LlamaCpp, name="small", path=str(GGUF), n_ctx=1024, threads=1)
+        factory = functools.partial(LlamaCpp, name="small", path=str(GGUF), n_ctx=1024, threads=1, tune="off")
         worker = Worker(factory, name="small", log=tmp_path / "log")
         marks = Marks()
 

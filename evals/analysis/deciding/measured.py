@@ -30,6 +30,8 @@ BATCH = " (batch)"
 RATIOS = {"f1": "", "f1_strict": "strict_"}
 """Metrics that are a ratio of totals over documents, with the prefix of their counts."""
 FULL_LOADS = ("offline", "bench", "server")
+_ROUNDS = 4
+"""Documents to a place that an offline run needs: at its start and at its end not all places are full."""
 """Loads under which a machine is full: its throughput is what it sustains."""
 
 
@@ -288,6 +290,11 @@ def _throughput(
     )
     made = about.get("machine") or {}
     where, other, full = _place(made), _elsewhere(made, ask), load.startswith(FULL_LOADS)
+    if full and load.startswith("offline") and len(fresh) < _ROUNDS * int(about.get("concurrency") or 1):
+        full, load = (
+            False,
+            f"an offline run of {len(fresh)} documents, too few to keep {about['concurrency']} places full",
+        )
     if other or not full:
         why = f"throughput is that of {load} on {where}"
         notes.append(

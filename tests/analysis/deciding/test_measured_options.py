@@ -57,6 +57,13 @@ def test_throughput_of_an_offline_run_is_measured(tmp_path: Path) -> None:
     assert elsewhere.deployment.provenance == "assumed" and "taken for h100" in elsewhere.notes[0]
 
 
+def test_an_offline_run_too_short_to_fill_its_places_is_assumed(tmp_path: Path) -> None:
+    short = folder(tmp_path, "local", load="offline(8)", concurrency=8, machine={"name": "gpu"})
+    found = read([short], machine={"name": "gpu", "usd_per_hour": 2})["local"]
+    assert found.deployment.docs_per_s.provenance == "assumed"
+    assert "20 documents, too few to keep 8 places full" in found.notes[0]
+
+
 def test_a_declared_throughput_and_the_runs_own_price(tmp_path: Path) -> None:
     run = folder(tmp_path, "local", machine={"name": "box", "usd_per_hour": 0.5})
     found = read([run], docs_per_s={"local": {"low": 1, "typical": 2, "high": 3}})["local"].deployment
