@@ -1,6 +1,6 @@
 """The local backend against llama-cpp-python called by hand: same build, weights, threads, flags and documents.
 
-`python benchmarks/local.py [model] [documents] [threads] [slots]`. Naive is `Llama.create_chat_completion` with the same JSON
+`python benchmarks/local.py [model] [documents] [threads] [slots] [source]`. Naive is `Llama.create_chat_completion` with the same JSON
 schema, one document after another. Ours: one document at a time (with and without jump-forward), then many together.
 The ways take turns, document by document (many together: block by block), so that a drift of the machine falls on all.
 
@@ -23,7 +23,9 @@ ONE, MANY = 1.3, 1.25
 WAYS = ("naive", "one, decoding all", "one, jump-forward", "many, jump-forward")
 
 
-def main(name: str = "qwen25_0.5b", documents: int = 40, threads: int = 1, slots: int = 8) -> None:
+def main(
+    name: str = "qwen25_0.5b", documents: int = 40, threads: int = 1, slots: int = 8, source: str = "index"
+) -> None:
     """Print seconds, answers and scores of each way, and the targets."""
     import llama_cpp
 
@@ -35,7 +37,7 @@ def main(name: str = "qwen25_0.5b", documents: int = 40, threads: int = 1, slots
     from evals.models.weights import fetch
 
     spec = catalog.option("model", name)
-    path = str(fetch(spec))
+    path = str(fetch({**spec, "source": source}))
     task = evals.load_task("legal_extract", split="dev", max_tokens=TOKENS, max_chars=CHARS)
     samples = [sample for sample, _ in zip(task.samples(), range(documents + 1), strict=False)]
     requests = [task.request(sample) for sample in samples]
@@ -163,4 +165,4 @@ def _parsed(text: str) -> Any:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *(int(word) for word in sys.argv[2:5]))
+    main(*sys.argv[1:2], *(int(word) for word in sys.argv[2:5]), *sys.argv[5:6])
