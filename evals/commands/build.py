@@ -36,6 +36,7 @@ UNNAMED = (
     "key_env",
     "auth",
     "transport",
+    "tune",
 )
 """Keys of a model that change neither its answers nor what they cost."""
 WATCHED = (

@@ -38,8 +38,8 @@ __all__ = ["Build", "Compiler", "ProbeResult", "build", "compiler", "install", "
 VERSION = "0.3.36"
 CURE = "-fno-tree-dse -fno-dse"
 """GCC drops stores to the AMX tile configuration; without dead-store elimination it does not."""
-NEEDED = ("numpy", "jinja2", "diskcache", "typing_extensions")
-"""What the package imports."""
+NEEDED = ("numpy", "jinja2", "diskcache", "typing_extensions", "llguidance")
+"""What the package imports, and what its answers are bound with."""
 _STEP = re.compile(r"^\s*\[(\d+)/(\d+)\]")
 _EVERY_S = 5.0
 

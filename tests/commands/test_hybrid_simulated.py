@@ -126,16 +126,19 @@ def test_two_local_models_agree_to_the_last_document(project: Path, monkeypatch:
         if locate(catalog.option("model", model)) is None:
             pytest.skip(f"the weights of {model} are not here")
     write(project, FEWER)
-    asked: dict[str, Any] = {"task": "mine", "max_tokens": 20, "machine": "this"}
+    # One at a time: decoded together, an answer differs by what is beside it.
+    asked: dict[str, Any] = {"task": "mine", "max_tokens": 20, "machine": "this", "concurrency": 1}
     price = {"machine.usd_per_hour": 0.5}
+    plain = {**price, "model.tune": "off"}
     alone = {
-        "cheap": evals.run(model="smollm2_135m", overrides=price, **asked).folder,
-        "strong": evals.run(model="gemma270m", overrides=price, **asked).folder,
+        "cheap": evals.run(model="smollm2_135m", overrides=plain, **asked).folder,
+        "strong": evals.run(model="gemma270m", overrides=plain, **asked).folder,
     }
     cheap, strong = (f"{name}+max_tokens=20" for name in ("smollm2_135m", "gemma270m"))
     policy = cut_at_the_middle(alone["cheap"], cheap, strong, "mean_logprob")
     row, chosen, rows = replayed(policy, project)
     sides = {"model.cheap": "smollm2_135m", "model.strong": "gemma270m"}
+    sides |= {f"model.{side}.tune": "off" for side in ("cheap", "strong")}
     done = evals.run(model="hybrid", policy="policy.json", overrides={**price, **sides}, **asked)
     agree(project, done, chosen, alone)
     frame = evals.load_runs(done.folder).set_index("sample_id")
