@@ -1,8 +1,9 @@
 # make run    install, fetch the embedded weights, run the main job on real weights and documents
 # make test   the tests          make check  what must be green before a commit          make bench  the targets
 # make litellm   the API backends' contract with litellm and openai 2.x, in an environment of its own
+# make hf        the transformers backend on CPU, its tests and those on real weights, in an environment of its own
 # make inspect   the import of Inspect's logs with inspect_ai itself, in an environment of its own
-.PHONY: run test check bench slow clean lock litellm inspect
+.PHONY: run test check bench slow clean lock litellm inspect hf
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -52,6 +53,21 @@ $(VENV)-litellm/.installed: pyproject.toml requirements-litellm.lock
 	$(VENV)-litellm/bin/python -m pip install --progress-bar on -r requirements-litellm.lock
 	@touch $@
 
+hf: $(VENV)-hf/.local
+	PYTHONPATH=. $(VENV)-hf/bin/python -m pytest -m 'slow or not slow' tests/models/test_hf.py tests/models/test_hf_real.py
+
+$(VENV)-hf/.installed: pyproject.toml requirements-hf.lock
+	$(PYTHON) -m venv $(VENV)-hf
+	$(VENV)-hf/bin/python -m pip install --quiet --upgrade 'pip>=24'
+	$(VENV)-hf/bin/python -m pip install --progress-bar on -r requirements-hf.lock
+	$(VENV)-hf/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)-hf/.local: $(VENV)-hf/.installed
+	$(VENV)-hf/bin/python -m evals models fetch=smollm2_135m
+	$(VENV)-hf/bin/python -m evals.models.llama_build
+	@touch $@
+
 inspect: $(VENV)-inspect/.installed
 	PYTHONPATH=. $(VENV)-inspect/bin/python -m pytest tests/harnesses tests/commands/test_import.py
 
@@ -62,4 +78,4 @@ $(VENV)-inspect/.installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-litellm $(VENV)-inspect build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-litellm $(VENV)-inspect $(VENV)-hf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
