@@ -12,14 +12,14 @@ from typing import Any
 
 from evals.core import stable_hash
 from evals.errors import CallFailed, ConfigError
-from evals.models import llama_memory
+from evals.models import memory
 from evals.models.constraint import Schemas, llguidance
 from evals.models.hf_load import Dtype, Loaded, Quantise, Wanted, free_memory, libraries, load
 from evals.models.hf_native import SlotModel
 from evals.models.llama_cpp import cores
 from evals.models.llama_native import NativeSettings
-from evals.models.llama_prompt import Overflow, Prompts, template_of
-from evals.models.llama_slots import Slots
+from evals.models.prompts import Overflow, Prompts, template_of
+from evals.models.slots import Slots
 from evals.models.slotted import Slotted
 
 SLOTS = 16
@@ -97,11 +97,11 @@ class Transformers(Slotted):
         n_ctx = min(self._settings.n_ctx, loaded.context or self._settings.n_ctx)
         wanted = replace(self._settings, n_ctx=n_ctx, n_batch=min(self._settings.n_batch, n_ctx))
         native = self._native = SlotModel(loaded, wanted)
-        self._plan = llama_memory.plan(wanted, native.bytes_each, free_memory(loaded))
+        self._plan = memory.plan(wanted, native.bytes_each, free_memory(loaded))
         self._settings = self._plan.settings
         self.n_ctx = self._settings.n_ctx
         native.open(self._settings)
-        llama_memory.say(self._plan, wanted, self.name)
+        memory.say(self._plan, wanted, self.name)
         self._prepare(native)
         return self._facts(loaded)
 

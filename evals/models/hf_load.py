@@ -15,8 +15,8 @@ from evals.core import stable_hash
 from evals.errors import ConfigError, UserError, WeightsError
 from evals.models.gguf import GgufInfo, read_header
 from evals.models.llama_cpp import wait_briefly
-from evals.models.llama_memory import free_memory as free_ram
 from evals.models.llama_probe import file_hash
+from evals.models.memory import free_memory as free_ram
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantise = Literal["4bit", "8bit"]

@@ -1,4 +1,4 @@
-"""A transformers model as `llama_slots` drives one: tokens of several documents in one forward pass, a cache for each.
+"""A transformers model as `slots` drives one: tokens of several documents in one forward pass, a cache for each.
 
 The tokens of all pieces are packed into one row without any padding: on a CPU nearly all the work is in the linear
 layers, where a padded token costs what a real one does. Attention is ours: each piece over the keys and values of its

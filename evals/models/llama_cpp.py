@@ -2,7 +2,7 @@
 
 `LlamaCpp` is `Batched`: `engine/worker` builds it in a child and hands it as many documents as it has slots. Answers
 depend on weights, build, threads, batch size and flash attention: `load` reports all of them for the manifest. They do
-not depend on which documents came before; on those decoded beside them they do by rounding alone (see `llama_slots`).
+not depend on which documents came before; on those decoded beside them they do by rounding alone (see `slots`).
 """
 
 import os
@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from evals.core import stable_hash
 from evals.errors import CallFailed, ConfigError
-from evals.models import llama_memory, llama_native
+from evals.models import llama_native, memory
 from evals.models.constraint import Schemas
 from evals.models.gguf import GgufInfo, read_header
 from evals.models.llama_probe import cpu_library, file_hash, safe_params
-from evals.models.llama_prompt import Overflow, Prompts, template_of
-from evals.models.llama_slots import Slots
 from evals.models.llama_tune import Asked, Tuned, tuned
+from evals.models.prompts import Overflow, Prompts, template_of
+from evals.models.slots import Slots
 from evals.models.slotted import Slotted
 
 SLOTS = 8
@@ -127,13 +127,13 @@ class LlamaCpp(Slotted):
             n_gpu_layers=layers if offload else 0,
             use_extra_bufts=bufts,
         )
-        free = llama_memory.free_memory()
+        free = memory.free_memory()
         native = self._native = llama_native.Native(self.path, wanted)
         if not self._follows:  # what follows, follows what was planned for all
             if self._tune != "off" and self._asked.open:
                 wanted = self._fastest(native, wanted, free)
             free = free if free is None else free // self._processes
-        self._plan = llama_memory.open_context(native, wanted, free, self.name)
+        self._plan = memory.open_context(native, wanted, free, self.name)
         self._settings = self._plan.settings
         self.n_ctx = self._settings.n_ctx
         self._prepare(native, info)
@@ -143,7 +143,7 @@ class LlamaCpp(Slotted):
         self, native: llama_native.Native, wanted: llama_native.NativeSettings, free: int | None
     ) -> llama_native.NativeSettings:
         """What was measured to be fastest here, in the memory that is free."""
-        room = llama_memory.room(wanted, native.cache_bytes_per_token(), free)
+        room = memory.room(wanted, native.cache_bytes_per_token(), free)
         again = self._tune == "again"
         found = self._tuned = tuned(self.path, wanted, self._asked, cores(), room=room, again=again)
         self._processes = found.processes

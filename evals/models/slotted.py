@@ -7,9 +7,9 @@ from evals.core import Completion, Request, Usage
 from evals.errors import CallFailed
 from evals.models.base import Mark
 from evals.models.constraint import Schemas
-from evals.models.llama_prompt import Prompt, Prompts
-from evals.models.llama_slots import Generated, Job, Slots
+from evals.models.prompts import Prompt, Prompts
 from evals.models.sampling import Sampler
+from evals.models.slots import Generated, Job, Slots
 
 
 class Slotted:

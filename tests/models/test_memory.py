@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evals.errors import WeightsError
-from evals.models import llama_memory
+from evals.models import memory
 from evals.models.llama_native import NativeSettings
 
 WANTED = NativeSettings(n_ctx=4096, n_batch=512, threads=1, slots=8)
@@ -24,9 +24,9 @@ WANTED = NativeSettings(n_ctx=4096, n_batch=512, threads=1, slots=8)
     ],
 )
 def test_slots_go_first_and_then_the_context(free: int | None, slots: int, n_ctx: int) -> None:
-    made = llama_memory.plan(WANTED, 1000, free)
+    made = memory.plan(WANTED, 1000, free)
     assert (made.settings.slots, made.settings.n_ctx) == (slots, n_ctx)
-    assert llama_memory.room(WANTED, 1000, free) >= 1
+    assert memory.room(WANTED, 1000, free) >= 1
 
 
 class Opens:
@@ -51,7 +51,7 @@ def test_what_cannot_be_made_is_made_smaller_and_told(
     tokens: int, slots: int, n_ctx: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     native: Any = Opens(tokens)
-    made = llama_memory.open_context(native, WANTED, 10 * 2**30, "small")
+    made = memory.open_context(native, WANTED, 10 * 2**30, "small")
     assert (made.settings.slots, made.settings.n_ctx) == (slots, n_ctx)
     said = capsys.readouterr().err
     assert f"{slots} slots of {n_ctx:,} tokens" in said and ("less than asked for" in said) == (tokens < 8 * 4096)
@@ -60,13 +60,13 @@ def test_what_cannot_be_made_is_made_smaller_and_told(
 def test_no_memory_at_all_is_an_error() -> None:
     native: Any = Opens(100)
     with pytest.raises(WeightsError):
-        llama_memory.open_context(native, WANTED, None, "small")
+        memory.open_context(native, WANTED, None, "small")
 
 
 def test_the_free_memory_is_that_of_the_machine_or_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_memory, "_machine", lambda: 5000)
-    monkeypatch.setattr(llama_memory, "_container", lambda: 300)
-    assert llama_memory.free_memory() == 300
-    monkeypatch.setattr(llama_memory, "_container", lambda: None)
-    assert llama_memory.free_memory() == 5000
-    assert SimpleNamespace(**llama_memory.plan(WANTED, 1000, None).facts()).free_gib is None
+    monkeypatch.setattr(memory, "_machine", lambda: 5000)
+    monkeypatch.setattr(memory, "_container", lambda: 300)
+    assert memory.free_memory() == 300
+    monkeypatch.setattr(memory, "_container", lambda: None)
+    assert memory.free_memory() == 5000
+    assert SimpleNamespace(**memory.plan(WANTED, 1000, None).facts()).free_gib is None

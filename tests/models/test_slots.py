@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from evals.errors import CallFailed
 from evals.models.llama_native import Piece
-from evals.models.llama_slots import Generated, Job, Slots
 from evals.models.sampling import Sampler
+from evals.models.slots import Generated, Job, Slots
 
 VOCAB, END = 50, 49
 
