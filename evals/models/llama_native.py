@@ -206,15 +206,15 @@ class Native:
 
     def keep(self, slot: int, count: int) -> bool:
         """Forget what a slot holds after its first `count` tokens; False: it could not, and holds nothing now."""
-        if count and self.lib.memory_seq_rm(self.memory, slot, count, -1):
+        if count and self.lib.llama_memory_seq_rm(self.memory, slot, count, -1):
             return True
-        self.lib.memory_seq_rm(self.memory, slot, -1, -1)
+        self.lib.llama_memory_seq_rm(self.memory, slot, -1, -1)
         return not count
 
     def copy(self, source: int, slot: int, count: int) -> bool:
         """Let a slot hold the first `count` tokens of another; False: it could not, and holds nothing now."""
-        self.lib.memory_seq_rm(self.memory, slot, -1, -1)
-        self.lib.memory_seq_cp(self.memory, source, slot, -1, -1)
+        self.lib.llama_memory_seq_rm(self.memory, slot, -1, -1)
+        self.lib.llama_memory_seq_cp(self.memory, source, slot, -1, -1)
         return self.keep(slot, count)
 
     def evaluate(self, pieces: Sequence[Piece]) -> list[Any]:
