@@ -97,6 +97,7 @@ def figures(
         "share": None if target_s is None else {**told(wilson(len(good), len(counted))), "good": len(good)},
         "latency_s": {name: told(quantile(waits, q)) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))},
         "latency_note": f"n too small for p95: {n}, at least {ENOUGH_FOR_P95}" if 0 < n < ENOUGH_FOR_P95 else None,
+        "latency_by_length": _by_length(answered),
         "ttft_s": _quantiles([one.ttft_s for one in answered]),
         "tpot_s": _quantiles([one.tpot_s for one in answered]),
         "tokens_per_s": {
@@ -104,6 +105,24 @@ def figures(
             "output": _rate([one.output_tokens for one in window], span),
         },
         "prompt_cached_share": _cached_share(answered),
+    }
+
+
+def _by_length(answered: Sequence[Shot]) -> dict[str, Any] | None:
+    """Do long documents hold up short ones? Latency of the shorter and of the longer half, by prompt tokens; `None` where
+    the lengths are not known or all the same."""
+    known = [(one.prompt_tokens, one.latency_s) for one in answered if one.prompt_tokens is not None]
+    if len({tokens for tokens, _ in known}) < 2:
+        return None
+    tokens, waits = np.array(known, np.float64).T
+    middle = float(np.median(tokens))
+    short = tokens <= middle if (tokens > middle).any() else tokens < middle
+    return {
+        "split_tokens": middle,
+        **{
+            name: {key: told(quantile(waits[half], q)) for key, q in (("p50", 0.5), ("p95", 0.95))}
+            for name, half in (("short", short), ("long", ~short))
+        },
     }
 
 

@@ -25,6 +25,8 @@ PACKAGES = [
     "huggingface-hub",
     "jsonschema",
     "torch",
+    "llguidance",
+    "gguf",
 ]
 
 

@@ -89,6 +89,8 @@ def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: in
         return known
     print(f"{Path(path).name}: measuring which settings are fastest here: once, a minute or less", file=sys.stderr)
     made = choose(base, asked, cores, room=room, measure=lambda *one: _measured(path, *one))
+    if made.busy:
+        print("other programs were busy meanwhile: model.tune=again measures anew", file=sys.stderr)
     _write(file, made)
     return made
 

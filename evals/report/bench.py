@@ -107,6 +107,7 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
             f"in time: share of the {result['counts']} (and failures) inside the target, Wilson; goodput: valid and in time; "
             "left over: by how much the documents under way grow a second; void: the load generator was late, not used"
         )
+    lines += _lengths(loads)
     sources = {load["energy"]["source"]: load["energy"]["provenance"] for load in loads if load["energy"]}
     lines += [
         f"{'* ' if provenance == 'declared' else ''}J/doc: {provenance}, {source}"
@@ -115,6 +116,20 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     if loads and not sources:
         lines.append("J/doc: not measured (neither RAPL nor NVML can be read here); machine.watts=... declares it")
     return [*lines, *result["notes"]]
+
+
+def _lengths(loads: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Short documents beside long ones, under the highest rate that was sustained."""
+    held = [load for load in loads if load.get("sustained") and load.get("latency_by_length")]
+    if not held:
+        return []
+    load = max(held, key=lambda one: one["rate_docs_per_s"])
+    halves = load["latency_by_length"]
+    short, long = (_interval(halves[name]["p95"], console.seconds) for name in ("short", "long"))
+    return [
+        f"at {_short(load['rate_docs_per_s'])} docs/s, p95 of the shorter half (to {halves['split_tokens']:,.0f} prompt "
+        f"tokens) {short} s, of the longer half {long} s"
+    ]
 
 
 def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -119,6 +119,15 @@ def test_time_outs_count_with_what_they_took_and_other_failures_do_not() -> None
     assert found["latency_s"]["p50"]["n"] == 100 and found["failed"] == 110 and found["timed_out"] == 10
 
 
+def test_long_documents_are_shown_apart_from_short_ones() -> None:
+    shots = [shot(0.0, 1.0 if tokens < 500 else 9.0, prompt_tokens=tokens) for tokens in range(0, 1000, 50)]
+    halves = figures(shots, target_s=2.0, seconds=1.0)["latency_by_length"]
+    assert halves["short"]["p95"]["value"] == 1.0 and halves["long"]["p50"]["value"] == 9.0
+    assert halves["short"]["p50"]["n"] == halves["long"]["p50"]["n"] == 10 and halves["split_tokens"] == 475
+    for same in ([shot(0.0, 1.0)] * 3, [shot(0.0, 1.0, prompt_tokens=7)] * 3):
+        assert figures(same, target_s=2.0, seconds=1.0)["latency_by_length"] is None
+
+
 def test_few_documents_have_an_interval_and_a_word() -> None:
     few = figures([shot(0.0, 0.1 * i) for i in range(1, 61)], target_s=5.0, seconds=10)
     p95 = few["latency_s"]["p95"]
