@@ -166,7 +166,9 @@ def _latency(option: Option, limit: float) -> Check:
     if option.deployment.kind == "batch":
         return Check(**about, verdict="failed", text="a batch promises no latency")
     if proof is None or math.isnan(proof.value):
-        return Check(**about, verdict="inconclusive", text="p95 latency is not known", settle="a timed run")
+        why = f" of {option.load}" if option.load else ""
+        settle = "`bench`, or a run with concurrency=1"
+        return Check(**about, verdict="inconclusive", text=f"p95 latency is not known{why}", settle=settle)
     said = f"p95 {proof.value:.3g} s ({option.load})"
     if option.seconds is None:
         high = proof.value if proof.high is None else proof.high

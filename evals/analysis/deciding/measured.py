@@ -358,7 +358,7 @@ def _latency(
     rows: pd.DataFrame, about: Mapping[str, Any], kind: Kind, bench: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """p95 of fresh answers with its interval, and the seconds of each, infinite where it failed: of a bench under the load
-    that its mu rests on, counted from the scheduled send."""
+    that its mu rests on, counted from the scheduled send. Of an offline run it is not known."""
     if kind == "batch":
         return {"load": "batch"}
     if bench is not None and (at_mu := seconds_at_mu(bench)) is not None:
@@ -366,6 +366,8 @@ def _latency(
         p95 = load["latency_s"]["p95"]
         proof = Proof(value=p95["value"], low=p95["low"], high=p95["high"], n=p95["n"])
         return {"latency_p95_s": proof, "seconds": waits, "load": f"server, {load['rate_docs_per_s']:.3g} docs/s"}
+    if str(about.get("load")).startswith("offline"):  # all were handed in at once: they waited by design
+        return {"load": about["load"]}
     timed = rows[~rows["cached"].astype(bool)]
     failed = timed["failed"].astype(bool).to_numpy()
     seconds = np.where(failed, np.inf, timed["latency_s"].to_numpy(np.float64))

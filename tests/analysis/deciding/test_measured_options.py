@@ -53,6 +53,8 @@ def test_throughput_of_an_offline_run_is_measured(tmp_path: Path) -> None:
     chosen = {"name": "gpu", "usd_per_hour": 2}
     here = read([full], machine=chosen)["local"].deployment
     assert here.docs_per_s.provenance == "measured" and here.provenance == "declared"
+    local = read([full], machine=chosen)["local"]
+    assert local.latency_p95_s is None and local.load == "offline(16)", "they waited for each other by design"
     elsewhere = read([full], machine={"name": "h100", "usd_per_hour": 2})["local"]
     assert elsewhere.deployment.provenance == "assumed" and "taken for h100" in elsewhere.notes[0]
 
