@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -80,7 +81,7 @@ def main(
     rates: list[Any] = []
 
     def rate() -> None:
-        rates.append(_child(path, {"settings": _plain(settings), "slots": [slots], "batches": [512]}))
+        rates.append(_child(path, {"settings": asdict(settings), "slots": [slots], "batches": [512]}))
 
     for way in ways.values():  # the shared head is in every cache from here on
         way(requests[0])
@@ -126,12 +127,6 @@ def _keys(schema: Any) -> list[str]:
         named = schema.get("properties", {}) if isinstance(schema.get("properties"), Mapping) else {}
         return [*named, *(key for inner in schema.values() for key in _keys(inner))]
     return [key for inner in schema for key in _keys(inner)] if isinstance(schema, list) else []
-
-
-def _plain(settings: Any) -> Mapping[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(settings)
 
 
 def _together(model: Any, requests: Any) -> list[Any]:

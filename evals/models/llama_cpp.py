@@ -11,15 +11,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.core import stable_hash
-from evals.errors import CallFailed, ConfigError
+from evals.errors import ConfigError
 from evals.models import llama_native, memory
-from evals.models.constraint import Schemas
 from evals.models.gguf import GgufInfo, read_header
 from evals.models.llama_probe import cpu_library, file_hash, safe_params
 from evals.models.llama_tune import Asked, Tuned, tuned
-from evals.models.prompts import Overflow, Prompts, template_of
-from evals.models.slots import Slots
+from evals.models.prompts import Overflow
 from evals.models.slotted import Slotted
 
 SLOTS = 8
@@ -61,24 +58,22 @@ class LlamaCpp(Slotted):
         seed: int | None = None,
         template_args: Mapping[str, Any] | None = None,
     ) -> None:
-        if overflow not in ("error", "truncate_middle"):
-            raise ConfigError(f"{name}: overflow={overflow!r}: error or truncate_middle")
         if tune not in ("auto", "off", "again"):
             raise ConfigError(f"{name}: tune={tune!r}: auto, off or again")
         self._asked = Asked(processes=processes, threads=threads, slots=slots, n_batch=n_batch, flash_attn=flash_attn)
-        for key, value in (("n_ctx", n_ctx), *asdict(self._asked).items()):
-            if value is not None and value < 1 and key != "flash_attn":
-                raise ConfigError(f"{name}: {key}={value}: at least 1")
-        super().__init__()
-        self.name = name
+        counts = {key: value for key, value in asdict(self._asked).items() if key != "flash_attn"}
+        super().__init__(
+            name=name,
+            chat=chat,
+            overflow=overflow,
+            system_role=system_role,
+            stop=stop,
+            seed=seed,
+            jump_forward=jump_forward,
+            template_args=template_args,
+            least_one={"n_ctx": n_ctx, **counts},
+        )
         self.path = str(Path(path).expanduser())
-        self.chat = chat
-        self.overflow: Overflow = overflow
-        self.system_role = system_role
-        self.stop = [word for word in stop if word]
-        self.seed = seed
-        self.jump_forward = jump_forward
-        self.template_args = dict(template_args or {})
         self._n_gpu_layers = n_gpu_layers
         self._use_extra_bufts = use_extra_bufts
         self._tune = tune
@@ -92,12 +87,6 @@ class LlamaCpp(Slotted):
             flash_attn=flash_attn is not False,
             slots=slots or SLOTS,
         )
-        self._native: llama_native.Native | None = None
-
-    @property
-    def slots(self) -> int:
-        """How many requests it takes at once."""
-        return self._settings.slots
 
     def follow(self, facts: Mapping[str, Any]) -> None:
         """Load as another process of this model did: with its settings, measuring nothing."""
@@ -135,8 +124,12 @@ class LlamaCpp(Slotted):
             free = free if free is None else free // self._processes
         self._plan = memory.open_context(native, wanted, free, self.name)
         self._settings = self._plan.settings
-        self.n_ctx = self._settings.n_ctx
-        self._prepare(native, info)
+        self._prepare(
+            info.chat_template,
+            model=info.name or Path(self.path).name,
+            quantisation=info.quantisation,
+            build=f"llama_cpp {_version()}",
+        )
         return self._facts(info, offload)
 
     def _fastest(
@@ -155,19 +148,6 @@ class LlamaCpp(Slotted):
             flash_attn=found.flash_attn,
         )
 
-    def _prepare(self, native: llama_native.Native, info: GgufInfo) -> None:
-        template = template_of(native, info.chat_template, self.template_args) if self.chat else None
-        fold = template is not None and not (self.system_role and template.has_system)
-        self._prompts = Prompts(native, template, fold=fold, overflow=self.overflow)
-        self._schemas = Schemas(native.tokenizer)
-        self._schemas.prepare()
-        self._slots = Slots(native, jump_forward=self.jump_forward)
-        self._served_by = {
-            "model": info.name or Path(self.path).name,
-            "quantisation": info.quantisation,
-            "build": f"llama_cpp {_version()}",
-        }
-
     def _facts(self, info: GgufInfo, offload: bool) -> dict[str, Any]:
         lib = llama_native.library()
         used = self._settings
@@ -184,17 +164,11 @@ class LlamaCpp(Slotted):
                 "gpu_offload": offload,
             },
             "settings": {
-                "n_ctx": used.n_ctx,
-                "n_batch": used.n_batch,
+                **self._chosen(),
                 "threads": used.threads,
-                "slots": used.slots,
-                "jump_forward": self.jump_forward,
                 "n_gpu_layers": used.n_gpu_layers,
                 "flash_attn": used.flash_attn,
                 "use_extra_bufts": used.use_extra_bufts,
-                "overflow": self.overflow,
-                "stop": self.stop,
-                "seed": self.seed,
             },
             "weights": {
                 "file": Path(self.path).name,
@@ -208,23 +182,8 @@ class LlamaCpp(Slotted):
                 "licence": info.licence,
                 "gguf_version": info.version,
             },
-            "prompt": {
-                "chat": self.chat,
-                "chat_template_hash": stable_hash(info.chat_template) if info.chat_template else None,
-                "template_args": self.template_args,
-                "system_folded": self._prompts.fold,
-            },
+            "prompt": self._shown(info.chat_template),
         }
-
-    def close(self) -> None:
-        """Free the weights."""
-        native, self._native = self._native, None
-        if native is not None:
-            native.close()
-
-    def _ready(self) -> None:
-        if self._native is None:
-            raise CallFailed("internal", f"{self.name} is not loaded")
 
 
 def wait_briefly() -> None:

@@ -101,7 +101,7 @@ class Slots:
         slot = min(free, key=lambda one: (not head or one.held[: len(head)] != head, bool(one.held)))
         slot.job, slot.age = job, next(self._ages)
         slot.reused = self._reuse(slot, head)
-        slot.written, slot.chosen, slot.feed = bytearray(), [], []
+        slot.written, slot.chosen = bytearray(), []
         slot.tokens, slot.jumped, slot.said = 0, 0, False
         slot.feed = self._follow(slot)
         size = self._native.settings.n_batch
