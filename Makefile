@@ -14,7 +14,7 @@ run: $(VENV)/.local
 	$(BIN)/python -m evals run -m task=legal_extract model=rules,smollm2_135m limit=$(LIMIT)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 slow: $(VENV)/.local
 	$(BIN)/python -m pytest -m slow
@@ -23,7 +23,7 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 bench: $(VENV)/.local
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

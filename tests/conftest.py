@@ -1,10 +1,16 @@
 """A small project of a user's own, as a fixture: a task, its YAML, forty documents."""
 
+import gc
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from provider_fixture import provider, provider_session  # noqa: F401
+
+settings.register_profile("evals", deadline=None)  # a busy machine may pause any example for longer
+settings.load_profile("evals")
 
 TASK = '''"""A user's own task."""
 
@@ -44,6 +50,19 @@ def document(i: int) -> dict[str, object]:
         "target": {"who": "Acme Ltd", "when": f"2024-03-{i % 28 + 1:02d}"},
         "tags": ["simple" if i % 4 else "complex"],
     }
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """llama-cpp-python opens /dev/null twice on import and never closes it: a ResourceWarning of every process' end."""
+    if opened := sys.modules.get("llama_cpp._utils"):
+        opened.outnull_file.close()
+        opened.errnull_file.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ squared (CR1, Liang & Zeger 1986), so that n documents that go together count fo
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, Literal
 
@@ -195,12 +196,21 @@ def mcnemar_power(difference: float, discordance: float, n: int, alpha: float = 
         return 0.0
     share = min(share, 1.0)
     half = 7 * math.sqrt(n * share * (1 - share)) + 7
-    found = np.arange(max(0, math.floor(n * share - half)), min(n, math.ceil(n * share + half)) + 1)
-    edge = stats.binom.ppf(alpha / 2, found, 0.5)
-    edge = np.where(stats.binom.cdf(edge, found, 0.5) <= alpha / 2, edge, edge - 1)
+    found, edge = _edges(max(0, math.floor(n * share - half)), min(n, math.ceil(n * share + half)), alpha)
     better = 0.5 + abs(difference) / (2 * share)
     rejects = stats.binom.cdf(edge, found, better) + stats.binom.sf(found - edge - 1, found, better)
     return float((stats.binom.pmf(found, n, share) * np.where(edge >= 0, rejects, 0.0)).sum())
+
+
+@lru_cache(maxsize=64)
+def _edges(first: int, last: int, alpha: float) -> tuple[Array, Array]:
+    """Counts of discordant documents from `first` to `last`, and below each the most of them that still reject; -1: none.
+
+    A search for a difference asks for the same ones again and again.
+    """
+    found = np.arange(first, last + 1, dtype=np.float64)
+    edge = stats.binom.ppf(alpha / 2, found, 0.5)
+    return found, np.where(stats.binom.cdf(edge, found, 0.5) <= alpha / 2, edge, edge - 1)
 
 
 def detectable(metric: str, size: float, n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:

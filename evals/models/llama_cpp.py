@@ -33,7 +33,8 @@ class LlamaCpp(Slotted):
     `template_args` are handed to the chat template, such as `{enable_thinking: false}`. `jump_forward=False` decodes
     what the schema fixes instead of feeding it. What is left `None` of `threads, processes, slots, n_batch` and
     `flash_attn` is measured once on this machine (`llama_tune`); `tune=off` takes plain values instead, `tune=again`
-    measures anew.
+    measures anew. `batch_invariant=True` evaluates only so many tokens together that no answer depends on which
+    documents are decoded beside it, nor on jumping; `None` does so where it was measured to cost next to nothing.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class LlamaCpp(Slotted):
         flash_attn: bool | None = None,
         tune: Literal["auto", "off", "again"] = "auto",
         jump_forward: bool = True,
+        batch_invariant: bool | None = None,
         use_extra_bufts: bool | None = None,
         overflow: Overflow = "error",
         system_role: bool = True,
@@ -60,8 +62,12 @@ class LlamaCpp(Slotted):
     ) -> None:
         if tune not in ("auto", "off", "again"):
             raise ConfigError(f"{name}: tune={tune!r}: auto, off or again")
-        self._asked = Asked(processes=processes, threads=threads, slots=slots, n_batch=n_batch, flash_attn=flash_attn)
-        counts = {key: value for key, value in asdict(self._asked).items() if key != "flash_attn"}
+        if tune == "off" and batch_invariant:
+            raise ConfigError(f"{name}: batch_invariant=true is found by measuring: not with tune=off")
+        counts = {"processes": processes, "threads": threads, "slots": slots, "n_batch": n_batch}
+        self._asked = Asked(
+            **counts, flash_attn=flash_attn, use_extra_bufts=use_extra_bufts, batch_invariant=batch_invariant
+        )
         super().__init__(
             name=name,
             chat=chat,
@@ -75,7 +81,6 @@ class LlamaCpp(Slotted):
         )
         self.path = str(Path(path).expanduser())
         self._n_gpu_layers = n_gpu_layers
-        self._use_extra_bufts = use_extra_bufts
         self._tune = tune
         self._tuned: Tuned | None = None
         self._follows = False
@@ -90,7 +95,7 @@ class LlamaCpp(Slotted):
 
     def follow(self, facts: Mapping[str, Any]) -> None:
         """Load as another process of this model did: with its settings, measuring nothing."""
-        keys = ("threads", "n_batch", "flash_attn", "n_ctx")
+        keys = ("threads", "n_batch", "flash_attn", "n_ctx", "use_extra_bufts", "decode_rows")
         given = {key: facts["settings"][key] for key in keys}
         self._settings = replace(self._settings, **given, slots=facts["capacity"]["slots"])
         self._processes = facts["capacity"]["processes"]
@@ -103,7 +108,7 @@ class LlamaCpp(Slotted):
         info = read_header(self.path)
         if self.chat and info.chat_template is None:
             raise ConfigError(f"{self.name}: {self.path} has no chat template (a base model?): set chat: false")
-        bufts = self._use_extra_bufts
+        bufts = self._settings.use_extra_bufts if self._follows else self._asked.use_extra_bufts
         if bufts is None:  # asked before the library is loaded here: a build that dies is told by the probe
             bufts = bool(safe_params(self.path).get("use_extra_bufts", True))
         offload = bool(llama_native.library().llama_supports_gpu_offload())
@@ -121,6 +126,9 @@ class LlamaCpp(Slotted):
         if not self._follows:  # what follows, follows what was planned for all
             if self._tune != "off" and self._asked.open:
                 wanted = self._fastest(native, wanted, free)
+                if wanted.use_extra_bufts != bufts:
+                    native.close()
+                    native = self._native = llama_native.Native(self.path, wanted)
             free = free if free is None else free // self._processes
         self._plan = memory.open_context(native, wanted, free, self.name)
         self._settings = self._plan.settings
@@ -146,6 +154,8 @@ class LlamaCpp(Slotted):
             slots=found.slots,
             n_batch=min(found.n_batch, wanted.n_ctx),
             flash_attn=found.flash_attn,
+            use_extra_bufts=found.use_extra_bufts,
+            decode_rows=found.decode_rows,
         )
 
     def _facts(self, info: GgufInfo, offload: bool) -> dict[str, Any]:
@@ -169,6 +179,7 @@ class LlamaCpp(Slotted):
                 "n_gpu_layers": used.n_gpu_layers,
                 "flash_attn": used.flash_attn,
                 "use_extra_bufts": used.use_extra_bufts,
+                "decode_rows": used.decode_rows,
             },
             "weights": {
                 "file": Path(self.path).name,

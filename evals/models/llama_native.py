@@ -24,6 +24,8 @@ class NativeSettings:
     threads: int
     slots: int = 1
     """Sequences that are decoded together."""
+    decode_rows: int | None = None
+    """Tokens that are evaluated together at most while answering; `None`: as many as there are."""
     n_gpu_layers: int = 0
     flash_attn: bool = False
     use_extra_bufts: bool = True

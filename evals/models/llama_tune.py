@@ -1,35 +1,34 @@
-"""Threads, processes, slots, batch size and flash attention for one model on this machine, by a short measurement.
+"""Threads, processes, slots, batch size, flash attention and repacked weights for one model on this machine, by a short
+measurement.
 
-Measured in children of its own, so that a setting that dies costs nothing; kept in `<cache>/llama_cpp/tuned`, by
-build, processor, cores and weights. The yardstick is documents a second of a typical extraction (`PROMPT` tokens read,
-`ANSWER` tokens decoded), with every core busy and none shared: a second thread on a busy core makes both slower.
+Kept in `<cache>/llama_cpp/tuned`, by build, processor, cores and weights. The yardstick is documents a second of a
+typical extraction (`PROMPT` tokens read, `ANSWER` tokens decoded), with every core busy and none shared: a second thread
+on a busy core makes both slower.
+
+Where it costs next to nothing, so few tokens are evaluated together while answering that every answer is the one that
+its document would get alone (`decode_rows`).
 """
 
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from evals.models.llama_native import Native, NativeSettings, Piece
-from evals.models.llama_probe import cache_folder, child_env, cpu_identity, cpu_library, file_hash
+from evals.models.llama_native import NativeSettings
+from evals.models.llama_probe import cache_folder, cpu_identity, cpu_library, file_hash
+from evals.models.llama_rates import Rates, measured
 
-PROMPT, ANSWER = 800, 100
-"""Tokens of the typical document that settings are ranked by: after the shared head, most of a contract."""
-SLOTS = (1, 2, 4, 8, 16)
+PROMPT, ANSWER = 800, 170
+"""Tokens of the typical document that settings are ranked by: after the shared head, most of a contract; and its
+answer, keys and punctuation with it."""
+SLOTS = (1, 2, 4, 8, 16, 32)
 BATCHES = (512, 128)
-_READ = 256
-"""Tokens of a prompt that is read to time reading."""
-_STEPS = 4
-_TIMEOUT_S = 900.0
 _GAIN = 1.05
 """What another setting must be faster by, to be taken instead of the plain one: less is noise."""
-_MODULE = "evals.models.llama_tune"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +42,11 @@ class Tuned:
     """Of each process."""
     n_batch: int
     flash_attn: bool
+    use_extra_bufts: bool
+    decode_rows: int | None
+    """Tokens evaluated together at most while answering; `None`: all there are, and answers depend on their neighbours."""
+    same_rows: int | None
+    """So many give the same scores to the bit as one by one; `None`: not measured."""
     measured: Mapping[str, float]
     """What was tried -> documents a second, of all processes together."""
     busy: bool = False
@@ -59,25 +63,28 @@ class Asked:
     slots: int | None = None
     n_batch: int | None = None
     flash_attn: bool | None = None
+    use_extra_bufts: bool | None = None
+    batch_invariant: bool | None = None
+    """Must answers not depend on what is evaluated beside them? `None`: where that costs next to nothing."""
 
     @property
     def open(self) -> bool:
         """Is there anything to choose?"""
-        return None in asdict(self).values()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rates:
-    """What one child measured."""
-
-    read: Mapping[str, float]
-    """`n_batch` -> prompt tokens a second."""
-    decode: Mapping[str, float]
-    """Slots -> tokens a second, of all of them together."""
+        known = (self.processes, self.threads, self.slots, self.n_batch, self.flash_attn)
+        return None in known or bool(self.batch_invariant)
 
 
 Measure = Callable[[Sequence[NativeSettings], Sequence[int], Sequence[int]], "list[Rates | None]"]
 """Settings of processes that run side by side, slots and batch sizes to try -> what each measured, `None`: it died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    """Settings, and the documents a second that they were measured to give."""
+
+    rate: float
+    settings: NativeSettings
+    same_rows: int | None = None
 
 
 def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: int, again: bool = False) -> Tuned:
@@ -87,8 +94,8 @@ def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: in
     # Measuring again is done once a run: its other processes take what the first one found.
     if known is not None and (not again or by == os.getppid()):
         return known
-    print(f"{Path(path).name}: measuring which settings are fastest here: once, a minute or less", file=sys.stderr)
-    made = choose(base, asked, cores, room=room, measure=lambda *one: _measured(path, *one))
+    print(f"{Path(path).name}: measuring which settings are fastest here: once, a minute or two", file=sys.stderr)
+    made = choose(base, asked, cores, room=room, measure=lambda *one: measured(path, *one))
     if made.busy:
         print("other programs were busy meanwhile: model.tune=again measures anew", file=sys.stderr)
     _write(file, made)
@@ -96,46 +103,63 @@ def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: in
 
 
 def choose(base: NativeSettings, asked: Asked, cores: int, *, room: int, measure: Measure) -> Tuned:
-    """One process on all cores first: flash attention, batch size and slots; then more processes of fewer threads."""
+    """One process on all cores first: repacked weights, flash attention, batch size and slots; then more processes."""
     began, tried = time.monotonic(), {}
     busy = _load() > 0.25 * cores
     slots = [asked.slots] if asked.slots else [n for n in SLOTS if n <= max(1, room)]
-    batches = [asked.n_batch] if asked.n_batch else [n for n in BATCHES if n <= base.n_ctx]
-    best: tuple[float, NativeSettings] | None = None
-    for flash in (True, False) if asked.flash_attn is None else (asked.flash_attn,):
-        settings = replace(base, threads=asked.threads or cores, flash_attn=flash, slots=max(slots))
-        (rates,) = measure([settings], slots, batches or [base.n_batch])
+    sizes = [asked.n_batch] if asked.n_batch else [n for n in BATCHES if n <= base.n_ctx] or [base.n_batch]
+    best: _Choice | None = None
+    for flash, repacked in _kinds(base, asked):
+        settings = replace(base, threads=asked.threads or cores, flash_attn=flash, use_extra_bufts=repacked)
+        shape = (slots, sizes) if best is None else ([best.settings.slots], [best.settings.n_batch])
+        (rates,) = measure([replace(settings, slots=max(shape[0]))], *shape)
         if rates is None:
             continue
-        rate, at = _best(rates)
-        tried[_said(1, replace(settings, slots=at[0], n_batch=at[1]))] = rate
-        # Flash attention comes first: with it, answers depend least on what is evaluated together.
-        if best is None or rate > best[0] * _GAIN:
-            best = (rate, replace(settings, slots=at[0], n_batch=at[1]))
+        made = _best(rates, settings, asked)
+        tried[_said(1, made.settings)] = made.rate
+        # The first kind is that on which answers depend least on what is evaluated together.
+        if best is None or made.rate > best.rate * _GAIN:
+            best = made
     if best is None:  # nothing could be measured here: the plainest settings, which loading will judge
         plain = replace(base, threads=asked.threads or cores, slots=asked.slots or 1)
-        best = (0.0, replace(plain, flash_attn=bool(asked.flash_attn)))
-    rate, settings = best
+        best = _Choice(rate=0.0, settings=replace(plain, flash_attn=bool(asked.flash_attn)))
     processes = asked.processes or 1
-    for count, threads in _splits(asked, cores, room // settings.slots):
-        side = replace(settings, threads=threads)
-        found = measure([side] * count, [settings.slots], [settings.n_batch])
-        if any(one is None for one in found):
+    for count, threads in _splits(asked, cores, room // best.settings.slots):
+        side = replace(best.settings, threads=threads)
+        found = measure([side] * count, [side.slots], [side.n_batch])
+        each = [_best(one, side, asked) for one in found if one is not None]
+        if len(each) < count:
             continue
-        both = sum(_best(one)[0] for one in found if one is not None)
+        both = sum(one.rate for one in each)
+        # Each process must round as the others do: the least that any of them found, and none where one has no bound.
+        rows = [one.settings.decode_rows for one in each]
+        side = replace(side, decode_rows=None if None in rows else min(row for row in rows if row))
         tried[_said(count, side)] = both
-        if both > rate * _GAIN or count == asked.processes:
-            rate, processes, settings = both, count, side
+        if both > best.rate * _GAIN or count == asked.processes:
+            processes = count
+            best = _Choice(rate=both, settings=side, same_rows=min(one.same_rows or 1 for one in each))
+    chosen = best.settings
     return Tuned(
         processes=processes,
-        threads=settings.threads,
-        slots=settings.slots,
-        n_batch=settings.n_batch,
-        flash_attn=settings.flash_attn,
+        threads=chosen.threads,
+        slots=chosen.slots,
+        n_batch=chosen.n_batch,
+        flash_attn=chosen.flash_attn,
+        use_extra_bufts=chosen.use_extra_bufts,
+        decode_rows=chosen.decode_rows,
+        same_rows=best.same_rows,
         measured={name: round(value, 4) for name, value in tried.items()},
         busy=busy,
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _kinds(base: NativeSettings, asked: Asked) -> Iterator[tuple[bool, bool]]:
+    """(flash attention, repacked weights) to try. Plain weights have matrix kernels of their own, faster on some."""
+    flash = (True, False) if asked.flash_attn is None else (asked.flash_attn,)
+    repacked = (True, False) if asked.use_extra_bufts is None and base.use_extra_bufts else (base.use_extra_bufts,)
+    yield from ((flash[0], each) for each in repacked)
+    yield from ((other, repacked[0]) for other in flash[1:])
 
 
 def _splits(asked: Asked, cores: int, most: int) -> list[tuple[int, int]]:
@@ -146,11 +170,18 @@ def _splits(asked: Asked, cores: int, most: int) -> list[tuple[int, int]]:
     return [(n, cores // n) for n in counts if asked.threads is None or cores // n == asked.threads]
 
 
-def _best(rates: Rates) -> tuple[float, tuple[int, int]]:
-    """Documents a second of the best slots and batch size; the plainer one where the gain is noise."""
+def _best(rates: Rates, settings: NativeSettings, asked: Asked) -> _Choice:
+    """The best slots and batch size; the plainer one where the gain is noise, and the bounded one where it costs little."""
     size, read = _leading({int(n): rate for n, rate in rates.read.items()})
-    count, decode = _leading({int(n): rate for n, rate in sorted(rates.decode.items(), key=lambda one: int(one[0]))})
-    return 1 / (PROMPT / read + ANSWER / decode), (count, size)
+    made = []
+    for rows, decode in ((rates.same_rows, rates.bounded), (None, rates.decode)):
+        count, rate = _leading({int(n): each for n, each in sorted(decode.items(), key=lambda one: int(one[0]))})
+        used = replace(settings, slots=count, n_batch=size, decode_rows=rows)
+        made.append(_Choice(rate=1 / (PROMPT / read + ANSWER / rate), settings=used, same_rows=rates.same_rows))
+    bounded, free = made
+    if asked.batch_invariant is None:
+        return free if free.rate > bounded.rate * _GAIN else bounded
+    return bounded if asked.batch_invariant else free
 
 
 def _leading(rates: Mapping[int, float]) -> tuple[int, float]:
@@ -163,66 +194,10 @@ def _leading(rates: Mapping[int, float]) -> tuple[int, float]:
 
 def _said(processes: int, settings: NativeSettings) -> str:
     flash = "flash" if settings.flash_attn else "no flash"
-    return f"{processes} x {settings.threads} threads, {settings.slots} slots, batch {settings.n_batch}, {flash}"
-
-
-def _measured(
-    path: str, sides: Sequence[NativeSettings], slots: Sequence[int], batches: Sequence[int]
-) -> list[Rates | None]:
-    """Run one child a process, all at once."""
-    asked = {"slots": list(slots), "batches": list(batches)}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-m", _MODULE, path, json.dumps({**asked, "settings": asdict(side)})],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env=child_env(),
-        )
-        for side in sides
-    ]
-    found: list[Rates | None] = []
-    for child in children:
-        try:
-            out, _ = child.communicate(timeout=_TIMEOUT_S)
-            found.append(Rates(**json.loads(out.splitlines()[-1])) if child.returncode == 0 else None)
-        except (subprocess.TimeoutExpired, ValueError, IndexError, TypeError):
-            child.kill()
-            child.communicate()
-            found.append(None)
-    return found
-
-
-def _child(path: str, asked: Mapping[str, Any]) -> Rates:
-    """What a child does: read a prompt in each batch size, decode a few tokens in each number of slots."""
-    settings = NativeSettings(**asked["settings"])
-    length = min(_READ, settings.n_ctx - _STEPS - 1)
-    settings = replace(settings, n_ctx=max(512, length + _STEPS + 1), n_batch=max(asked["batches"]))
-    native = Native(path, settings)
-    if not native.open(settings):
-        raise native.no_context()
-    tokens = [100 + number % 1000 for number in range(length)]
-    native.evaluate([Piece(0, 0, tokens[:8], True)])  # the first pages of the weights
-    read = {}
-    for size in asked["batches"]:
-        native.keep(0, 0)
-        began = time.perf_counter()
-        for at in range(0, length, size):
-            native.evaluate([Piece(0, at, tokens[at : at + size], False)])
-        read[str(size)] = length / (time.perf_counter() - began)
-    for slot in range(1, max(asked["slots"])):
-        native.copy(0, slot, length)
-    decode = {}
-    for count in asked["slots"]:
-        began = time.perf_counter()
-        for step in range(_STEPS):
-            native.evaluate([Piece(slot, length + step, [200 + step], True) for slot in range(count)])
-        decode[str(count)] = count * _STEPS / (time.perf_counter() - began)
-        for slot in range(count):
-            native.keep(slot, length)
-    native.close()
-    return Rates(read=read, decode=decode)
+    weights = "repacked" if settings.use_extra_bufts else "plain"
+    rows = f", {settings.decode_rows} rows" if settings.decode_rows else ""
+    shape = f"{settings.slots} slots{rows}, batch {settings.n_batch}"
+    return f"{processes} x {settings.threads} threads, {shape}, {flash}, {weights}"
 
 
 def _load() -> float:
@@ -256,7 +231,3 @@ def _write(file: Path, made: Tuned) -> None:
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     part.write_text(json.dumps({"parent": os.getppid(), "tuned": asdict(made)}, indent=1) + "\n", encoding="utf-8")
     part.replace(file)
-
-
-if __name__ == "__main__":
-    print(json.dumps(asdict(_child(sys.argv[1], json.loads(sys.argv[2])))))

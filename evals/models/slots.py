@@ -6,7 +6,11 @@ first, but every fourth piece goes to the one that waits longest. Prompts are ev
 that prompt only: what is read is the same to the bit whoever the neighbours are, and only decoding rounds differently.
 
 The prompts' common head (system message, schema, examples) is evaluated once and copied between slots. What a schema
-fixes is fed with the next batch instead of decoded token by token (jump-forward decoding).
+fixes is fed with the next batch instead of decoded token by token (jump-forward decoding); how an answer must begin is
+read with its prompt.
+
+Where `decode_rows` bounds what is evaluated together while answering, and rows that few give the same scores to the bit
+as one (`llama_tune` finds out how many), neither neighbours nor jumping change an answer; its beginning is fed then, too.
 """
 
 import itertools
@@ -22,6 +26,10 @@ from evals.models.sampling import Choice, Sampler
 
 _OLDEST_EVERY = 4
 """Every so many pieces of prompts go to the document that waits longest, however long it is."""
+_EVEN = 4
+"""So many answers are decoded a token of each at a time."""
+_SOON = 2
+"""A prompt of which so many pieces are left is read in a moment."""
 
 
 @dataclass(kw_only=True)
@@ -103,10 +111,11 @@ class Slots:
         slot.reused = self._reuse(slot, head)
         slot.written, slot.chosen = bytearray(), []
         slot.tokens, slot.jumped, slot.said = 0, 0, False
-        slot.feed = self._follow(slot)
-        size = self._native.settings.n_batch
-        starts = [*range(slot.reused, len(head), size), *range(len(head), len(job.prompt), size)]
-        slot.pieces = [list(job.prompt[a:b]) for a, b in itertools.pairwise([*starts, len(job.prompt)]) if a < b]
+        settings = self._native.settings
+        opening = self._fixed(slot) if self._jump else []
+        slot.feed, joined = (opening, []) if settings.decode_rows else ([], opening)
+        rest = [*job.prompt[len(head) :], *joined]
+        slot.pieces = [*cut(head[slot.reused :], settings.n_batch), *cut(rest, settings.n_batch)]
 
     def step(self) -> list[tuple[int, Generated | CallFailed]]:
         """Go on with one piece of a prompt and one token of every answer; what has ended, by ticket."""
@@ -115,8 +124,11 @@ class Slots:
         if reading:
             oldest = next(self._turns) % _OLDEST_EVERY == 0
             self._read(min(reading, key=lambda slot: (0 if oldest else slot.waiting, slot.age)), ended)
-        for group in self._groups():
-            self._advance(group, ended)
+        answering = [slot for slot in self._slots if slot.job is not None and not slot.pieces]
+        joining = any(0 < len(slot.pieces) <= _SOON for slot in reading)
+        if len(answering) >= _EVEN or not joining:  # few answers cost nearly as much as with one more beside them
+            for batch in self._batches(answering):
+                self._advance(batch, ended)
         return ended
 
     def cancel(self, ticket: int) -> None:
@@ -148,52 +160,39 @@ class Slots:
         """One piece of a prompt; with the last one comes what the schema fixes, and the first token."""
         piece = slot.pieces.pop(0)
         last = not slot.pieces
-        scores = self._evaluate([slot], [piece], ended, scored=last and not slot.feed)
-        if slot.job is None or not last:
+        scores = self._evaluate([Piece(slot.index, len(slot.held), piece, last and not slot.feed)], ended)
+        if slot.job is not None and last:
+            slot.job.event("prefill_done")
+            if scores[0] is not None:
+                self._choose(slot, scores[0], ended)
+
+    def _batches(self, answering: Sequence[_Slot]) -> list[list[Piece]]:
+        """What is evaluated next of the answers under way, in batches of `decode_rows` tokens at most."""
+        settings = self._native.settings
+        feeds = []
+        for slot in answering:
+            tokens = slot.feed[: portion(len(answering))]
+            slot.feed = slot.feed[len(tokens) :]
+            feeds.append(Piece(slot.index, len(slot.held), tokens, not slot.feed))
+        return batches(feeds, min(settings.decode_rows or settings.n_batch, settings.n_batch))
+
+    def _advance(self, batch: list[Piece], ended: list[tuple[int, Generated | CallFailed]]) -> None:
+        batch = [piece for piece in batch if self._slots[piece.slot].job is not None]  # some may have failed before
+        if not batch:
             return
-        slot.job.event("prefill_done")
-        if scores[0] is not None:
-            self._choose(slot, scores[0], ended)
+        for piece, scores in zip(batch, self._evaluate(batch, ended), strict=True):
+            if piece.scored and scores is not None:
+                self._choose(self._slots[piece.slot], scores, ended)
 
-    def _groups(self) -> list[list[_Slot]]:
-        """Slots with tokens to evaluate, so grouped that each group fits a batch."""
-        groups: list[list[_Slot]] = []
-        room = 0
-        for slot in self._slots:
-            if slot.job is None or slot.pieces or not slot.feed:
-                continue
-            if not groups or len(slot.feed) > room:
-                groups.append([])
-                room = self._native.settings.n_batch
-            groups[-1].append(slot)
-            room -= len(slot.feed)
-        return groups
-
-    def _advance(self, group: list[_Slot], ended: list[tuple[int, Generated | CallFailed]]) -> None:
-        feeds = [slot.feed[: self._native.settings.n_batch] for slot in group]
-        for slot, feed in zip(group, feeds, strict=True):
-            slot.feed = slot.feed[len(feed) :]
-        for slot, scores in zip(group, self._evaluate(group, feeds, ended, scored=True), strict=True):
-            if slot.job is not None and not slot.feed:
-                self._choose(slot, scores, ended)
-
-    def _evaluate(
-        self,
-        group: Sequence[_Slot],
-        feeds: Sequence[Sequence[int]],
-        ended: list[tuple[int, Generated | CallFailed]],
-        *,
-        scored: bool,
-    ) -> list[Any]:
-        pieces = [Piece(slot.index, len(slot.held), tokens, scored) for slot, tokens in zip(group, feeds, strict=True)]
+    def _evaluate(self, batch: Sequence[Piece], ended: list[tuple[int, Generated | CallFailed]]) -> list[Any]:
         try:
-            scores = self._native.evaluate(pieces)
+            scores = self._native.evaluate(batch)
         except CallFailed as error:
-            for slot in group:
-                self._fail(slot, error, ended)
-            return [None] * len(pieces)
-        for slot, tokens in zip(group, feeds, strict=True):
-            slot.held.extend(tokens)
+            for piece in batch:
+                self._fail(self._slots[piece.slot], error, ended)
+            return [None] * len(batch)
+        for piece in batch:
+            self._slots[piece.slot].held.extend(piece.tokens)
         return scores
 
     def _fail(self, slot: _Slot, error: CallFailed, ended: list[tuple[int, Generated | CallFailed]]) -> None:
@@ -221,10 +220,11 @@ class Slots:
         if job.matcher is not None and not job.matcher.consume_token(choice.token):
             self._fail(slot, CallFailed("internal", f"the schema cannot be followed{_why(job.matcher)}"), ended)
             return
-        if self._cut(slot):
+        if self._stopped(slot):
             ended.append(self._end(slot, "stop"))
             return
-        slot.feed += self._follow(slot)
+        if self._jump:
+            slot.feed += self._fixed(slot)
         self._over(slot, ended)
 
     def _over(self, slot: _Slot, ended: list[tuple[int, Generated | CallFailed]]) -> bool:
@@ -236,11 +236,11 @@ class Slots:
             return True
         return False
 
-    def _follow(self, slot: _Slot) -> list[int]:
-        """Tokens that the schema fixes here: written already, to be evaluated with the next batch."""
+    def _fixed(self, slot: _Slot) -> list[int]:
+        """Tokens that the schema fixes here: written already, to be evaluated with what comes next."""
         job = slot.job
         assert job is not None
-        if job.matcher is None or not self._jump or job.matcher.is_stopped():
+        if job.matcher is None or job.matcher.is_stopped():
             return []
         tokens = list(job.matcher.compute_ff_tokens())[: max(0, job.max_tokens - slot.tokens)]
         if not tokens or not job.matcher.consume_tokens(tokens):
@@ -260,7 +260,7 @@ class Slots:
                 slot.said = True
                 slot.job.event("first")
 
-    def _cut(self, slot: _Slot) -> bool:
+    def _stopped(self, slot: _Slot) -> bool:
         """Cut the answer at the first stop word it holds."""
         assert slot.job is not None
         places = [at for word in slot.job.stop if (at := slot.written.find(word.encode())) >= 0]
@@ -283,6 +283,46 @@ class Slots:
             signals=signals,
             fields=fields,
         )
+
+
+def cut(tokens: Sequence[int], size: int) -> list[list[int]]:
+    """Pieces of at most `size` tokens, about equally long: a short last one would cost as many passes over the weights.
+
+    Their lengths depend on the prompt alone, and are multiples of 4 but for the last: some kernels take rows by fours.
+    """
+    if not tokens:
+        return []
+    count = -(-len(tokens) // size)
+    each = min(size, (-(-len(tokens) // count) + 3) // 4 * 4)
+    return [list(tokens[at : at + each]) for at in range(0, len(tokens), each)]
+
+
+def portion(answers: int) -> int | None:
+    """How many tokens of each of so many answers are evaluated together; `None`: all there are.
+
+    Sequences with different numbers of tokens are evaluated one after another by llama.cpp, and padded by transformers:
+    one token of each makes a full batch of equal ones.
+    """
+    return 1 if answers >= _EVEN else None
+
+
+def batches(feeds: Sequence[Piece], most: int) -> list[list[Piece]]:
+    """The same tokens in as few batches of at most `most` as there must be: what does not fit one goes on in the next."""
+    made: list[list[Piece]] = []
+    room = 0
+    for feed in feeds:
+        at = 0
+        while at < len(feed.tokens):
+            if not room:
+                made.append([])
+                room = most
+            end = min(len(feed.tokens), at + room)
+            made[-1].append(
+                Piece(feed.slot, feed.start + at, feed.tokens[at:end], feed.scored and end == len(feed.tokens))
+            )
+            room -= end - at
+            at = end
+    return made
 
 
 def _why(matcher: Any) -> str:

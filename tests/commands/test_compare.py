@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from compared import N, model, run
+from compared import N, model, once, run
 from scipy import stats
 
 import evals
@@ -21,11 +21,14 @@ WRONG = {"who": "Other plc"}
 @pytest.fixture
 def two(project: Path) -> Path:
     """`old` is right but for d0 and d1; `new` is right there and wrong in d2..d13."""
-    model(project, "old", {0: WRONG, 1: {"when": None}})
-    model(project, "new", {i: WRONG for i in range(2, 14)})
-    run(project, "old")
-    run(project, "new")
-    return project
+
+    def make() -> None:
+        model(project, "old", {0: WRONG, 1: {"when": None}})
+        model(project, "new", {i: WRONG for i in range(2, 14)})
+        run(project, "old")
+        run(project, "new")
+
+    return once(project, "two-compared", make)
 
 
 def compared(*words: str, code: int = 0) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from compared import model, run
+from compared import model, once, run
 
 import evals
 from evals.cli import main
@@ -18,10 +18,13 @@ WRONG = {"who": "Other plc"}
 @pytest.fixture
 def turns(project: Path) -> Path:
     """old, new, old, new, old: the second `new` is far better, the second `old` about the same, the third far worse."""
-    for name, wrong in (("old", 1), ("new", 14), ("old", 2), ("new", 3), ("old", 20)):
-        model(project, name, dict.fromkeys(range(wrong), WRONG), latency=0.002)
-        run(project, name, "resume=false", "cache=off", "machine.usd_per_hour=0.5")
-    return project
+
+    def make() -> None:
+        for name, wrong in (("old", 1), ("new", 14), ("old", 2), ("new", 3), ("old", 20)):
+            model(project, name, dict.fromkeys(range(wrong), WRONG), latency=0.002)
+            run(project, name, "resume=false", "cache=off", "machine.usd_per_hour=0.5")
+
+    return once(project, "turns", make)
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:

@@ -16,6 +16,7 @@ import evals
 from evals import store
 from evals.cli import main
 from evals.core import Call, Policy, Record
+from evals.engine.batch import run_batch
 from evals.loading import load_task
 from evals.policy import choose
 from evals.policy.saved import load_policy, save_policy
@@ -445,7 +446,7 @@ def test_a_server_of_ones_own_is_local(project: Path, hybrid: Any) -> None:
 
 
 def test_a_batch_is_in_the_ledger(project: Path, hybrid: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evals.engine.batch.FIRST_PAUSE_S", 0.05)
+    monkeypatch.setitem(run_batch.__kwdefaults__, "first_pause_s", 0.05)
     assert main(["run", "task=mine", "model=remote", "processing=batch"]) == 0
     (row,) = store.read_json(folders(project, "remote*")[0] / "egress.json")["sent"]
     assert row["count"] == 40

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compared import model, run
+from compared import model, once, run
 
 import evals
 from evals import store
@@ -29,11 +29,14 @@ def planned(*words: str, code: int = 0) -> dict[str, Any]:
 @pytest.fixture
 def two(project: Path) -> Path:
     """Two runs that differ in every third document."""
-    model(project, "old", {0: WRONG})
-    model(project, "new", {i: WRONG for i in range(0, 40, 3)})
-    run(project, "old")
-    run(project, "new")
-    return project
+
+    def make() -> None:
+        model(project, "old", {0: WRONG})
+        model(project, "new", {i: WRONG for i in range(0, 40, 3)})
+        run(project, "old")
+        run(project, "new")
+
+    return once(project, "two-planned", make)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 import evals
 from evals import store
 from evals.cli import main
+from evals.engine.batch import run_batch
 
 KEY = "sk-planted-4711-do-not-write-me"
 PRICE = ["model.price.input_usd_per_mtok=2", "model.price.output_usd_per_mtok=8"]
@@ -252,7 +253,7 @@ BATCH = ["processing=batch", "model.price.input_usd_per_mtok=1", "model.price.ou
 def test_a_batch_is_answered_into_the_same_records(
     project: Path, remote: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evals.engine.batch.FIRST_PAUSE_S", 0.05)
+    monkeypatch.setitem(run_batch.__kwdefaults__, "first_pause_s", 0.05)  # the constant was bound long ago
     if kind == "openai":
         said = words(remote, *BATCH)
     else:

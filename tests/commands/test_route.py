@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import real_data
-from compared import model, run
+from compared import model, once, run
 
 import evals
 from evals.cli import main
@@ -24,11 +24,13 @@ def two(project: Path) -> Path:
     def spoil(i: int) -> dict[str, str | None]:
         return {"who": "Globex Inc", "when": None} if i % 3 == 0 else {}
 
-    model(project, "weak", spoil)
-    model(project, "fine", {1: {"who": "Nobody"}}, latency=0.02)
-    for name in ("weak", "fine"):
-        run(project, name)
-    return project
+    def make() -> None:
+        model(project, "weak", spoil)
+        model(project, "fine", {1: {"who": "Nobody"}}, latency=0.02)
+        for name in ("weak", "fine"):
+            run(project, name)
+
+    return once(project, "two-routed", make)
 
 
 def test_runs_are_simulated_and_told(two: Path, capsys: pytest.CaptureFixture[str]) -> None:

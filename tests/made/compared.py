@@ -1,10 +1,12 @@
 """Runs of a fake model with chosen answers, in the fixture `project`."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from evals.cli import main
+import evals
 
 YAML = """_target_: evals.models.fake.Fake
 name: {name}
@@ -44,6 +46,30 @@ def model(
 
 
 def run(project: Path, name: str, *words: str) -> Path:
-    """Run the model over the fixture's documents; the run's folder."""
-    assert main(["run", "task=mine", f"model={name}", *words]) in (0, 4)
-    return max((project / "results" / "mine").glob(f"{name}*/*"), key=lambda path: path.name)
+    """Run the model over the fixture's documents, from Python: Hydra is not what is tested here; the run's folder."""
+    settings, overrides = {}, {}
+    for key, _, value in (word.partition("=") for word in words):
+        (overrides if "." in key else settings)[key] = plain(value)
+    finished = evals.run(task="mine", model=name, overrides=overrides, **settings)
+    assert finished.exit_code in (0, 4)
+    return finished.folder
+
+
+def plain(value: str) -> Any:
+    """A word's value as JSON, where it is some."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def once(project: Path, name: str, make: Callable[[], object]) -> Path:
+    """The project with what `make` writes into it: made for the first test of a process that asks, copied for the rest,
+    so that every test may change its own."""
+    kept = project.parent / f"made-{name}"
+    if kept.exists():
+        shutil.copytree(kept, project, dirs_exist_ok=True)
+    else:
+        make()
+        shutil.copytree(project, kept)
+    return project

@@ -1,6 +1,7 @@
 """The choice of settings, from measurements that are made up here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,22 @@ BASE = NativeSettings(n_ctx=4096, n_batch=512, threads=4, slots=8)
 
 
 class Machine:
-    """Reading scales with threads to the power `scale`; decoding gains up to `knee` slots; flash is `flash` x as fast."""
+    """Reading scales with threads to the power `scale`; decoding gains up to `knee` slots; flash is `flash` x as fast,
+    plain weights `plain` x, and batches of at most `rows` tokens decode `bounded` x as fast."""
 
-    def __init__(self, *, scale: float = 1.0, knee: int = 8, flash: float = 1.1, dies: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        scale: float = 1.0,
+        knee: int = 8,
+        flash: float = 1.1,
+        plain: float = 0.9,
+        bounded: float = 0.5,
+        rows: int = 7,
+        dies: bool = False,
+    ) -> None:
         self.scale, self.knee, self.flash, self.dies = scale, knee, flash, dies
+        self.plain, self.bounded, self.rows = plain, bounded, rows
         self.asked: list[list[NativeSettings]] = []
 
     def __call__(
@@ -29,15 +42,18 @@ class Machine:
         if self.dies:
             return None
         speed = 100 * side.threads**self.scale * (self.flash if side.flash_attn else 1.0)
+        speed *= 1.0 if side.use_extra_bufts else self.plain
         read = {str(size): speed * (1.2 if size == 128 else 1.0) for size in batches}
-        return Rates(read=read, decode={str(n): speed * min(n, self.knee) ** 0.5 for n in slots})
+        decode = {str(n): speed * min(n, self.knee) ** 0.5 for n in slots}
+        bounded = {count: rate * self.bounded for count, rate in decode.items()}
+        return Rates(read=read, decode=decode, bounded=bounded, same_rows=self.rows)
 
 
 def test_one_process_where_threads_scale_and_slots_up_to_the_knee() -> None:
     machine = Machine()
     found = choose(BASE, Asked(), 4, room=64, measure=machine)
     assert (found.processes, found.threads, found.slots, found.n_batch) == (1, 4, 8, 128)
-    assert found.flash_attn and len(found.measured) == 4  # two of flash, two splits
+    assert found.flash_attn and len(found.measured) == 5  # repacked and plain, without flash, two splits
     assert all(side.threads * len(sides) <= 4 for sides in machine.asked for side in sides)  # never oversubscribed
 
 
@@ -56,11 +72,43 @@ def test_without_flash_attention_only_where_that_is_clearly_faster() -> None:
     assert not choose(BASE, Asked(), 1, room=8, measure=Machine(flash=0.8)).flash_attn
 
 
+def test_plain_weights_where_their_kernels_are_clearly_faster() -> None:
+    assert choose(BASE, Asked(), 1, room=8, measure=Machine(plain=1.03)).use_extra_bufts
+    assert not choose(BASE, Asked(), 1, room=8, measure=Machine(plain=1.2)).use_extra_bufts
+    fixed = Machine(plain=1.2)
+    assert choose(BASE, Asked(use_extra_bufts=True), 1, room=8, measure=fixed).use_extra_bufts
+    dying = NativeSettings(n_ctx=4096, n_batch=512, threads=4, slots=8, use_extra_bufts=False)  # what the probe says
+    assert not choose(dying, Asked(), 1, room=8, measure=fixed).use_extra_bufts
+    assert all(side.use_extra_bufts for sides in fixed.asked[:2] for side in sides)
+    assert not any(side.use_extra_bufts for sides in fixed.asked[2:] for side in sides)
+
+
+def test_answers_do_not_depend_on_their_neighbours_where_that_costs_little_or_is_asked_for() -> None:
+    dear, cheap = Machine(bounded=0.5), Machine(bounded=0.9)
+    assert choose(BASE, Asked(), 1, room=8, measure=dear).decode_rows is None
+    assert choose(BASE, Asked(), 1, room=8, measure=cheap).decode_rows == 7
+    assert choose(BASE, Asked(batch_invariant=True), 1, room=8, measure=dear).decode_rows == 7
+    free = choose(BASE, Asked(batch_invariant=False), 1, room=8, measure=cheap)
+    assert free.decode_rows is None and free.same_rows == 7
+
+
+def test_every_process_rounds_as_the_one_that_may_evaluate_least_together() -> None:
+    machine = Machine(scale=0.5, bounded=0.99)
+
+    def uneven(sides: Sequence[NativeSettings], slots: Sequence[int], batches: Sequence[int]) -> list[Rates | None]:
+        found = machine(sides, slots, batches)
+        return [replace(one, same_rows=7 - at) for at, one in enumerate(found) if one is not None]
+
+    found = choose(BASE, Asked(), 4, room=64, measure=uneven)
+    assert (found.processes, found.decode_rows, found.same_rows) == (4, 4, 4)
+
+
 def test_what_the_user_fixed_stays() -> None:
     asked = Asked(processes=2, threads=1, slots=3, n_batch=64, flash_attn=False)
     found = choose(BASE, asked, 4, room=64, measure=Machine())
     assert (found.processes, found.threads, found.slots, found.n_batch, found.flash_attn) == (2, 1, 3, 64, False)
     assert not asked.open and Asked().open
+    assert replace(asked, batch_invariant=True).open  # how many that are is measured
 
 
 def test_where_nothing_can_be_measured_the_plainest_settings_are_taken() -> None:
@@ -78,21 +126,21 @@ def test_a_choice_is_kept_and_made_anew_once_a_run(tmp_path: Path, monkeypatch: 
         calls.append(len(sides))
         return Machine()(sides, slots, batches)
 
-    monkeypatch.setattr(llama_tune, "_measured", measured)
+    monkeypatch.setattr(llama_tune, "measured", measured)
 
     def ask(again: bool = False) -> llama_tune.Tuned:
         return tuned(str(weights), BASE, Asked(), 1, room=8, again=again)
 
     first = ask()
-    assert ask() == first and len(calls) == 2  # with and without flash attention
+    assert ask() == first and len(calls) == 3  # repacked and plain weights, without flash attention
     monkeypatch.setattr(llama_tune.os, "getppid", lambda: -1)
     ask(again=True)
     ask(again=True)
-    assert len(calls) == 4
+    assert len(calls) == 6
     weights.write_bytes(b"other")
     ask()
-    assert len(calls) == 6
+    assert len(calls) == 9
     for kept in (tmp_path / "llama_cpp" / "tuned").glob("*.json"):
         kept.write_text("{")
     ask()
-    assert len(calls) == 8
+    assert len(calls) == 12

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evals.errors import CallFailed
 from evals.models.llama_native import Piece
 from evals.models.sampling import Sampler
-from evals.models.slots import Generated, Job, Slots
+from evals.models.slots import Generated, Job, Slots, batches, cut
 
 VOCAB, END = 50, 49
 
@@ -20,8 +20,8 @@ VOCAB, END = 50, 49
 class Arithmetic:
     """A `Native` whose next token follows from everything a slot holds, and which checks what it is told."""
 
-    def __init__(self, slots: int, n_batch: int = 8, ends_after: int = 5) -> None:
-        self.settings = SimpleNamespace(slots=slots, n_batch=n_batch)
+    def __init__(self, slots: int, n_batch: int = 8, ends_after: int = 5, rows: int | None = None) -> None:
+        self.settings = SimpleNamespace(slots=slots, n_batch=n_batch, decode_rows=rows)
         self.n_vocab = VOCAB
         self.held: list[list[int]] = [[] for _ in range(slots)]
         self.asked: list[list[tuple[int, int]]] = []
@@ -113,8 +113,8 @@ prompts = st.lists(st.lists(st.integers(0, END - 1), min_size=1, max_size=30), m
 
 
 @settings(max_examples=60)
-@given(prompts, st.booleans(), st.integers(0, 6))
-def test_together_is_as_alone(given: list[list[int]], constrained: bool, fixed: int) -> None:
+@given(prompts, st.booleans(), st.integers(0, 6), st.sampled_from([None, 1, 3]))
+def test_together_is_as_alone(given: list[list[int]], constrained: bool, fixed: int, rows: int | None) -> None:
     def one(ticket: int, prompt: list[int]) -> Job:
         return job(ticket, [7] * fixed + prompt, fixed=fixed, matcher=Fixed() if constrained else None)
 
@@ -123,7 +123,7 @@ def test_together_is_as_alone(given: list[list[int]], constrained: bool, fixed: 
         slots = Slots(Arithmetic(1))
         slots.begin(one(ticket, prompt))
         alone |= drained(slots)
-    native = Arithmetic(4)
+    native = Arithmetic(4, rows=rows)
     slots = Slots(native)
     for ticket, prompt in enumerate(given):
         slots.begin(one(ticket, prompt))
@@ -157,6 +157,74 @@ def test_jumping_takes_fewer_batches() -> None:
         drained(slots)
         counts.append(len(native.asked))
     assert counts[0] < counts[1]
+
+
+def test_no_more_rows_are_evaluated_together_than_give_the_same_scores() -> None:
+    native = Arithmetic(4, n_batch=16, rows=2, ends_after=10**9)
+    slots = Slots(native)
+    for ticket in range(3):
+        slots.begin(job(ticket, range(3 + ticket), matcher=Fixed()))
+    drained(slots)
+    answering = [batch for batch in native.asked if not (len(batch) == 1 and batch[0][1] > 2)]
+    assert answering and max(sum(count for _, count in batch) for batch in answering) == 2
+
+
+def test_how_an_answer_begins_is_read_with_its_prompt_unless_that_changes_scores() -> None:
+    for rows, first in ((None, 4), (2, 3)):
+        native = Arithmetic(1, rows=rows, ends_after=10**9)
+        slots = Slots(native)
+        slots.begin(job(1, [1, 2, 5], matcher=Fixed()))
+        drained(slots)
+        assert native.asked[0] == [(0, first)]
+
+
+def test_four_answers_and_more_are_decoded_evenly() -> None:
+    native = Arithmetic(4, ends_after=10**9)
+    slots = Slots(native)
+    for ticket in range(4):
+        slots.begin(job(ticket, [ticket + 1], matcher=Fixed()))
+    drained(slots)
+    full = [batch for batch in native.asked if len(batch) == 4]
+    assert full and all(count == 1 for batch in full for _, count in batch)
+
+
+def test_answers_wait_for_others_that_are_nearly_read_but_not_for_long_documents() -> None:
+    native = Arithmetic(4, ends_after=10**9)
+    slots = Slots(native)
+    for ticket in range(4):
+        slots.begin(job(ticket, [ticket + 1] * 3))
+    drained(slots)
+    assert [len(batch) for batch in native.asked[:5]] == [1, 1, 1, 1, 4]  # four prompts, then all four together
+    native = Arithmetic(3, n_batch=4, ends_after=10**9)
+    slots = Slots(native)
+    slots.begin(job(0, [1]))
+    for ticket in (1, 2):
+        slots.begin(job(ticket, [2] * 40))
+    slots.step()
+    slots.step()
+    assert native.asked[1] == [(0, 1)] or native.asked[2] == [(0, 1)]
+
+
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 12))
+def test_batches_hold_every_token_once_in_order(counts: list[int], most: int) -> None:
+    feeds = [Piece(slot, 100 * slot, list(range(count)), True) for slot, count in enumerate(counts)]
+    made = batches(feeds, most)
+    assert all(0 < sum(len(piece.tokens) for piece in batch) <= most for batch in made)
+    assert len(made) == -(-sum(counts) // most)
+    for feed in feeds:
+        parts = [piece for batch in made for piece in batch if piece.slot == feed.slot]
+        assert [token for part in parts for token in part.tokens] == list(feed.tokens)
+        assert [part.start for part in parts] == [feed.start + part.tokens[0] for part in parts]
+        assert [part.scored for part in parts] == [False] * (len(parts) - 1) + [True] * bool(parts)
+
+
+@given(st.lists(st.integers(0, 9), max_size=300), st.integers(1, 64))
+def test_pieces_are_about_equally_long(tokens: list[int], size: int) -> None:
+    made = cut(tokens, size)
+    assert [token for piece in made for token in piece] == tokens
+    assert len(made) <= -(-len(tokens) // size) + 1 and all(0 < len(piece) <= size for piece in made)
+    if len(made) > 1:
+        assert len({len(piece) for piece in made[:-1]}) == 1
 
 
 def test_a_finished_document_is_replaced_at_once() -> None:
