@@ -43,7 +43,7 @@ def main(name: str = "qwen25_0.5b", documents: int = 40, threads: int = 1, sourc
     samples = [sample for sample, _ in zip(task.samples(), range(documents + 1), strict=False)]
     requests = [task.request(sample) for sample in samples]
     fixed = {"name": name, "path": path, "n_ctx": N_CTX, "chat": spec.get("chat", True), "processes": 1}
-    one = LlamaCpp(slots=1, threads=threads, **fixed)
+    one = LlamaCpp(slots=1, threads=threads, batch_invariant=True, **fixed)
     many = LlamaCpp(threads=threads, **fixed)
     for model in (one, many):
         model.load()

@@ -108,24 +108,26 @@ def choose(base: NativeSettings, asked: Asked, cores: int, *, room: int, measure
     busy = _load() > 0.25 * cores
     slots = [asked.slots] if asked.slots else [n for n in SLOTS if n <= max(1, room)]
     sizes = [asked.n_batch] if asked.n_batch else [n for n in BATCHES if n <= base.n_ctx] or [base.n_batch]
-    best: _Choice | None = None
+    made: list[_Choice] = []
     for flash, repacked in _kinds(base, asked):
         settings = replace(base, threads=asked.threads or cores, flash_attn=flash, use_extra_bufts=repacked)
-        shape = (slots, sizes) if best is None else ([best.settings.slots], [best.settings.n_batch])
+        shape = ([made[0].settings.slots], [made[0].settings.n_batch]) if made else (slots, sizes)
         (rates,) = measure([replace(settings, slots=max(shape[0]))], *shape)
         if rates is None:
             continue
-        made = _best(rates, settings, asked)
-        tried[_said(1, made.settings)] = made.rate
-        # The first kind is that on which answers depend least on what is evaluated together.
-        if best is None or made.rate > best.rate * _GAIN:
-            best = made
+        made.append(_best(rates, settings, asked))
+        tried[_said(1, made[-1].settings)] = made[-1].rate
+    near = [one for one in made if one.rate * _GAIN >= max(each.rate for each in made)]
+    # Of those that are about as fast, that on which answers depend least on what is evaluated together; else the first.
+    best = max(near, key=lambda one: one.settings.decode_rows or 0, default=None)
     if best is None:  # nothing could be measured here: the plainest settings, which loading will judge
         plain = replace(base, threads=asked.threads or cores, slots=asked.slots or 1)
         best = _Choice(rate=0.0, settings=replace(plain, flash_attn=bool(asked.flash_attn)))
     processes = asked.processes or 1
-    for count, threads in _splits(asked, cores, room // best.settings.slots):
-        side = replace(best.settings, threads=threads)
+    for count, threads in _splits(asked, cores, room // (asked.slots or 1)):
+        side = replace(
+            best.settings, threads=threads, slots=asked.slots or max(1, min(best.settings.slots, room // count))
+        )
         found = measure([side] * count, [side.slots], [side.n_batch])
         each = [_best(one, side, asked) for one in found if one is not None]
         if len(each) < count:

@@ -64,7 +64,11 @@ def test_more_processes_where_threads_do_not_scale() -> None:
 
 def test_memory_bounds_slots_and_processes() -> None:
     found = choose(BASE, Asked(), 4, room=3, measure=Machine(scale=0.5))
-    assert (found.slots, found.processes) == (2, 1)
+    assert (found.slots, found.processes) == (2, 1)  # two processes of one slot each decode no faster
+    found = choose(BASE, Asked(), 4, room=9, measure=Machine(scale=0.2))
+    assert found.processes == 4 and found.slots == 2  # of eight in one process
+    found = choose(BASE, Asked(slots=4), 4, room=9, measure=Machine(scale=0.2))
+    assert found.processes == 2 and found.slots == 4
 
 
 def test_without_flash_attention_only_where_that_is_clearly_faster() -> None:
@@ -90,6 +94,21 @@ def test_answers_do_not_depend_on_their_neighbours_where_that_costs_little_or_is
     assert choose(BASE, Asked(batch_invariant=True), 1, room=8, measure=dear).decode_rows == 7
     free = choose(BASE, Asked(batch_invariant=False), 1, room=8, measure=cheap)
     assert free.decode_rows is None and free.same_rows == 7
+
+
+def test_of_kinds_about_as_fast_that_on_which_answers_depend_least_on_their_neighbours() -> None:
+    machine = Machine(bounded=0.99, plain=0.98)
+
+    def rows(sides: Sequence[NativeSettings], slots: Sequence[int], batches: Sequence[int]) -> list[Rates | None]:
+        found = machine(sides, slots, batches)
+        return [
+            replace(one, same_rows=3 if side.use_extra_bufts else 7)
+            for one, side in zip(found, sides, strict=True)
+            if one
+        ]
+
+    found = choose(BASE, Asked(), 1, room=8, measure=rows)
+    assert not found.use_extra_bufts and found.decode_rows == 7
 
 
 def test_every_process_rounds_as_the_one_that_may_evaluate_least_together() -> None:
