@@ -48,10 +48,9 @@ def main(name: str = "qwen25_0.5b", documents: int = 40, threads: int = 1, sourc
     for model in (one, many):
         model.load()
         print(f"{model.slots} slots: {model._settings}")
-    hand = by_hand(path, one._settings)
-    ways = {
-        "naive": with_grammar(hand, task.schema),
-        "naive, our rules": with_masks(hand, one, task.schema),
+    ways = {  # each by hand has a cache of its own: the other's would hold the prompt already
+        "naive": with_grammar(by_hand(path, one._settings), task.schema),
+        "naive, our rules": with_masks(by_hand(path, one._settings), one, task.schema),
         "one at a time": lambda request: one.generate(request, lambda *_: None).text,
     }
     spent: dict[str, list[float]] = {way: [] for way in ways}

@@ -56,7 +56,7 @@ def answers(draw: st.DrawFn, schema: dict[str, Any]) -> Any:
 def test_it_says_what_jsonschema_says(name: str) -> None:
     ours, judge = Validator(SCHEMAS[name]), jsonschema.Draft202012Validator(SCHEMAS[name])
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=300, deadline=None)
     @given(answers(SCHEMAS[name]))
     def agree(answer: Any) -> None:
         error = next(judge.iter_errors(answer), None)
@@ -72,7 +72,7 @@ def test_the_compiled_one_alone_agrees_too(name: str) -> None:
     compiled = pytest.importorskip("jsonschema_rs").Draft202012Validator(SCHEMAS[name])
     judge = jsonschema.Draft202012Validator(SCHEMAS[name])
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=300, deadline=None)
     @given(answers(SCHEMAS[name]))
     def agree(answer: Any) -> None:
         assert compiled.is_valid(answer) == judge.is_valid(answer)
