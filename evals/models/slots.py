@@ -1,7 +1,8 @@
 """Many documents decoded together: slots that are filled again as soon as a document ends (continuous batching).
 
-A step evaluates one piece of one waiting prompt, then one batch with the next tokens of every answer under way. So a
-long prompt never holds up the answers for longer than a piece of it; of several waiting prompts the shortest goes
+A step evaluates one piece of one waiting prompt, then the next tokens of every answer under way; where these are fewer
+than four, they wait for prompts of which a piece or two are left. So a long prompt never holds up the answers for longer
+than a piece of it, but for its end; of several waiting prompts the shortest goes
 first, but every fourth piece goes to the one that waits longest. Prompts are evaluated alone, in pieces that depend on
 that prompt only: what is read is the same to the bit whoever the neighbours are, and only decoding rounds differently.
 
@@ -112,13 +113,13 @@ class Slots:
         slot.written, slot.chosen = bytearray(), []
         slot.tokens, slot.jumped, slot.said = 0, 0, False
         settings = self._native.settings
-        opening = self._fixed(slot) if self._jump else []
+        opening = self._fixed(slot)
         slot.feed, joined = (opening, []) if settings.decode_rows else ([], opening)
         rest = [*job.prompt[len(head) :], *joined]
         slot.pieces = [*cut(head[slot.reused :], settings.n_batch), *cut(rest, settings.n_batch)]
 
     def step(self) -> list[tuple[int, Generated | CallFailed]]:
-        """Go on with one piece of a prompt and one token of every answer; what has ended, by ticket."""
+        """Go on with one piece of a prompt and the next tokens of the answers; what has ended, by ticket."""
         ended: list[tuple[int, Generated | CallFailed]] = []
         reading = [slot for slot in self._slots if slot.job is not None and slot.pieces]
         if reading:
@@ -223,8 +224,7 @@ class Slots:
         if self._stopped(slot):
             ended.append(self._end(slot, "stop"))
             return
-        if self._jump:
-            slot.feed += self._fixed(slot)
+        slot.feed += self._fixed(slot)
         self._over(slot, ended)
 
     def _over(self, slot: _Slot, ended: list[tuple[int, Generated | CallFailed]]) -> bool:
@@ -237,10 +237,10 @@ class Slots:
         return False
 
     def _fixed(self, slot: _Slot) -> list[int]:
-        """Tokens that the schema fixes here: written already, to be evaluated with what comes next."""
+        """Tokens that the schema fixes here, where they are not decoded: written already, to be evaluated with what comes next."""
         job = slot.job
         assert job is not None
-        if job.matcher is None or job.matcher.is_stopped():
+        if job.matcher is None or not self._jump or job.matcher.is_stopped():
             return []
         tokens = list(job.matcher.compute_ff_tokens())[: max(0, job.max_tokens - slot.tokens)]
         if not tokens or not job.matcher.consume_tokens(tokens):
