@@ -30,9 +30,10 @@ BATCH = " (batch)"
 RATIOS = {"f1": "", "f1_strict": "strict_"}
 """Metrics that are a ratio of totals over documents, with the prefix of their counts."""
 FULL_LOADS = ("offline", "bench", "server")
-_ROUNDS = 4
-"""Documents to a place that an offline run needs: at its start and at its end not all places are full."""
 """Loads under which a machine is full: its throughput is what it sustains."""
+_ROUNDS = 2
+"""Documents to a place that an offline run must have answered with all places full: after the first round they are no
+longer all at the same point of their work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,9 +271,10 @@ def _throughput(
     ask: Terms,
     notes: list[str],
 ) -> Figure | None:
-    """Documents a second of one machine: declared, the mu of its newest bench, or those of the run over the time in which
-    it was busy. Of a run that did not fill the machine, or of another machine, it is an extrapolation: assumed, and told."""
-    from evals.analysis.tables.rows import FrameRows, busy_seconds
+    """Documents a second of one machine: declared, the mu of its newest bench, or those of an offline run while its places
+    were full, else of a run over the time in which it was busy. Of a run that did not fill the machine, or of another
+    machine, it is an extrapolation: assumed, and told."""
+    from evals.analysis.tables.rows import FrameRows, busy_seconds, full_machine
 
     title = f"throughput of {name}"
     if name in ask.docs_per_s:
@@ -284,17 +286,21 @@ def _throughput(
     if not busy:
         return None
     rate, load = len(fresh) / busy, str(about.get("load") or "load not stated")
+    made = about.get("machine") or {}
+    where, other, full = _place(made), _elsewhere(made, ask), load.startswith(FULL_LOADS)
+    if full and load.startswith("offline"):
+        places = int(about.get("concurrency") or 1)
+        done, seconds = full_machine(FrameRows(fresh), places)
+        if full := done >= _ROUNDS * places:
+            rate = done / seconds
+        else:
+            load = (
+                f"an offline run of {len(fresh)} documents, too few to keep {places} places full (`bench` measures it)"
+            )
     mean = drawn.get("latency")
     spread = (
         None if mean is None or np.isnan(mean[:, at]).any() else rate * float(np.mean(fresh["latency_s"])) / mean[:, at]
     )
-    made = about.get("machine") or {}
-    where, other, full = _place(made), _elsewhere(made, ask), load.startswith(FULL_LOADS)
-    if full and load.startswith("offline") and len(fresh) < _ROUNDS * int(about.get("concurrency") or 1):
-        full, load = (
-            False,
-            f"an offline run of {len(fresh)} documents, too few to keep {about['concurrency']} places full",
-        )
     if other or not full:
         why = f"throughput is that of {load} on {where}"
         notes.append(

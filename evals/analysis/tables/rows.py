@@ -18,7 +18,7 @@ from evals import store
 from evals.analysis.tables import columnar
 from evals.analysis.tables.columns import MONEY
 from evals.analysis.tables.routed import machine_dollars
-from evals.analysis.tables.spans import seconds, union_seconds
+from evals.analysis.tables.spans import seconds, union_seconds, while_full
 from evals.pricing import machine_cost_usd
 from evals.stats import Array
 
@@ -85,14 +85,25 @@ def waited(rows: Rows) -> Mask:
 
 def busy_seconds(rows: Rows) -> float | None:
     """Seconds in which at least one fresh document was under way: pauses between sessions of a run do not count."""
+    start, queued, took = _times(rows)
+    queued += took
+    queued += start
+    return union_seconds(start, queued)
+
+
+def full_machine(rows: Rows, places: int) -> tuple[float, float]:
+    """Documents, and seconds, of the time in which fresh ones took nearly all of so many places (`while_full`)."""
+    start, queued, took = _times(rows)
+    start += queued
+    return while_full(start, start + took, places)
+
+
+def _times(rows: Rows) -> tuple[Array, Array, Array]:
+    """When each fresh document was begun, how long it waited, and how long it took."""
     start, took = rows.starts(), rows.numbers("latency_s")
     timed = ~np.isnan(took) & ~np.isnan(start) & ~rows.flags("cached")
     chosen = slice(None) if timed.all() else timed
-    start, took = start[chosen], took[chosen]
-    end = np.nan_to_num(rows.numbers("queued_s")[chosen])
-    end += took
-    end += start
-    return union_seconds(start, end)
+    return start[chosen], np.nan_to_num(rows.numbers("queued_s")[chosen]), took[chosen]
 
 
 @dataclass(frozen=True)

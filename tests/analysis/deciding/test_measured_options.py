@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import PRICES, folder
+from made_runs import PRICES, call, folder, made, record, score
 
 from evals import store
 from evals.analysis.deciding.figures import figure
@@ -64,6 +64,18 @@ def test_an_offline_run_too_short_to_fill_its_places_is_assumed(tmp_path: Path) 
     found = read([short], machine={"name": "gpu", "usd_per_hour": 2})["local"]
     assert found.deployment.docs_per_s.provenance == "assumed"
     assert "20 documents, too few to keep 8 places full" in found.notes[0]
+
+
+@pytest.mark.parametrize("documents", [13, 25])
+def test_an_offline_runs_end_lowers_no_throughput(tmp_path: Path, documents: int) -> None:
+    """Four places, 2 s a document, and a last one that takes 1,000 s alone: two documents a second while all are full."""
+    told = [record(f"d{i}", call(i // 4 * 2.0, 2.0, input=10, output=10)) for i in range(documents - 1)]
+    told.append(record("last", call((documents - 1) // 4 * 2.0, 1000.0, input=10, output=10)))
+    points = [(one, score("tp")) for one in told]
+    about = {"load": "offline(4)", "concurrency": 4, "machine": {"name": "gpu"}, "option": "local", "model": "local"}
+    run = made(tmp_path / "local" / "run", told, points, **about)
+    found = read([run], machine={"name": "gpu", "usd_per_hour": 2})["local"].deployment.docs_per_s
+    assert float(found.value) == pytest.approx(2.0) and found.provenance == "measured"
 
 
 def test_a_declared_throughput_and_the_runs_own_price(tmp_path: Path) -> None:
