@@ -24,6 +24,8 @@ LAG_S, LAG_SHARE = 0.010, 0.01
 """A load is void where the load generator's p99 lag is above the larger of so many seconds and this share of the target."""
 GROWING = 0.03
 """A backlog grows where more than this share of the offered rate is left over."""
+_BEFORE, _LAST = (0.1, 0.5), 0.95
+"""Shares of the time: the backlog of the first is compared with that from the second on."""
 FIRST, STEPS, FURTHER = 0.7, (0.9, 1.0, 1.25, 2.0), 1.6
 """Rates that are offered first, as shares of the offline throughput; from there on each is so many times the one before."""
 LOWEST, HIGHEST = 1 / 16, 16.0
@@ -164,16 +166,19 @@ def _cached_share(answered: Sequence[Shot]) -> float | None:
 
 
 def backlog(shots: Sequence[Shot], rate: float, seconds: float) -> dict[str, Any]:
-    """Documents under way in the last twentieth of the time against those that are always under way (the rate times the
-    quickest tenth's latency), and whether they grow: by more than `GROWING` of the offered rate, and by more than three
-    standard deviations of so many independent documents. The number of arrivals is given, so that chance, which moves the
-    backlog in between, hardly moves it at the end."""
+    """Documents under way in the last twentieth of the time against those that are usually under way (the rate times the
+    mean latency of those due in `_BEFORE`, Little's law), and whether they grow: by more than `GROWING` of the offered rate,
+    and by more than three standard deviations of so many independent documents. The number of arrivals is given, so that
+    chance, which moves the backlog in between, hardly moves it at the end."""
     begun = np.array([one.due_s for one in shots], np.float64)
     ended = np.array([one.ended_s for one in shots], np.float64)
-    usual = rate * float(np.quantile(ended - begun, 0.1))
-    last = _under_way(begun, ended, 0.95 * seconds, seconds)
-    growing = last - usual > max(GROWING * rate * seconds, 3 * math.sqrt(usual + 1))
-    return {"usual": usual, "last": last, "growth_docs_per_s": (last - usual) / seconds, "growing": bool(growing)}
+    start, end = (share * seconds for share in _BEFORE)
+    before = (begun >= start) & (begun < end)
+    usual = rate * float(np.mean((ended - begun)[before if before.any() else slice(None)]))
+    last = _under_way(begun, ended, _LAST * seconds, seconds)
+    apart = seconds * ((_LAST + 1) / 2 - sum(_BEFORE) / 2)
+    growing = last - usual > max(GROWING * rate * apart, 3 * math.sqrt(usual + 1))
+    return {"usual": usual, "last": last, "growth_docs_per_s": (last - usual) / apart, "growing": bool(growing)}
 
 
 def _under_way(begun: Array, ended: Array, start: float, end: float) -> float:
@@ -219,7 +224,7 @@ class Step:
 def next_rate(loads: Sequence[Mapping[str, Any]], offline: float, *, precision: float, most: int) -> Step:
     """From the open loops so far: up from `FIRST` of the offline throughput until one is not sustained (down where that
     is not), then the middle between the two until they are within `precision` of each other. What was void is offered
-    once more; void twice, it is the end of the road upwards."""
+    again, `TRIES` times in all; then it is the end of the road upwards."""
     if not loads:
         return Step(rate=FIRST * offline)
     last = loads[-1]

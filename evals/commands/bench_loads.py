@@ -10,7 +10,7 @@ from typing import Any
 
 from evals import store
 from evals.analysis import capacity
-from evals.commands import answering
+from evals.commands import answering, manifest
 from evals.commands.settings.bench import BenchSettings
 from evals.commands.settings.run import RunSettings
 from evals.core import Price, Record, Sample
@@ -88,7 +88,7 @@ class Bench:
         before = time.monotonic()
         try:
             self.about["backend"] = dict(await self.model.start())
-            self.about["backend"]["start_s"] = round(time.monotonic() - before, 3)
+            self.about["backend"]["start_s"] = manifest.start_s(self.about["backend"], time.monotonic() - before)
             self.begin(self.about)
             self._prepared = Prepared(self.task, self.documents)
             self._egress = Egress(self.folder.path)

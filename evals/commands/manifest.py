@@ -81,6 +81,11 @@ def under(settings: RunSettings, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"concurrency": answering.concurrency(settings, facts), "load": load(settings, facts)}
 
 
+def start_s(facts: Mapping[str, Any], seconds: float) -> float:
+    """What of these seconds every start takes: settings are measured once a machine."""
+    return round(max(0.0, seconds - float(facts.get("measuring_s") or 0.0)), 3)
+
+
 def load(settings: RunSettings, facts: Mapping[str, Any]) -> str:
     """Under which load latencies are taken: they are compared only with their like. `offline`: nothing was said, and a
     library in this machine is given all that it takes at once (the number is known once it is started)."""

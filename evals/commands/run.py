@@ -211,7 +211,7 @@ async def _answer(settings: RunSettings, job: _Job, samples: Iterator[Sample]) -
         caches = answering.response_caches(settings, model, str(job.folder.path.resolve()), about["backend"])
         egress = Egress(job.folder.path, privacy=settings.privacy)
         egress.write()
-        about["backend"]["start_s"] = round(time.monotonic() - before, 3)
+        about["backend"]["start_s"] = manifest.start_s(about["backend"], time.monotonic() - before)
         about |= manifest.under(settings, about["backend"])
         job.folder.write("manifest.json", about)
         job.folder.write("config.yaml", manifest.config_yaml(settings))

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from evals.core import Call, Completion, Role, Timing, Usage, stable_hash
+from evals.engine.worker_lane import OF_THE_MOMENT
 from evals.errors import ConfigError, StoreError
 
 Mode = Literal["resume", "read", "off"]
@@ -40,6 +41,7 @@ _ANY = """select text, about, run, bought_at from answers where key = ?
     order by run = ? and who = ? desc, bought_at desc limit 1"""
 _OWN = """select text, about, run, bought_at from answers where key = ? and run = ? and who = ?
     order by bought_at desc limit 1"""
+_NOT_WHO = ("client", "start_s", "tuned", *OF_THE_MOMENT)
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
@@ -182,10 +184,10 @@ def _turn_to_wal(database: sqlite3.Connection) -> None:
 
 
 def identity_hash(identity: Mapping[str, Any] | str) -> str:
-    """Hash of who answers: a model's facts without `client`, the software they were fetched with."""
+    """Hash of who answers: a model's facts without the software they were fetched with, and what its machine had free."""
     if isinstance(identity, str):
         return identity
-    return stable_hash({key: value for key, value in identity.items() if key not in ("client", "start_s")})
+    return stable_hash({key: value for key, value in identity.items() if key not in _NOT_WHO})
 
 
 def _who(asked: Asked) -> str:

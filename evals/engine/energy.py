@@ -104,9 +104,9 @@ class Meter:
 
         def end() -> Energy | None:
             after = self._read()
-            if before and after:
-                joules = sum(after.values()) - sum(before.values())
-                return Energy(joules=joules, provenance="measured", source=" and ".join(after))
+            if both := [name for name in after if name in before]:
+                joules = sum(after[name] - before[name] for name in both)
+                return Energy(joules=joules, provenance="measured", source=" and ".join(both))
             if self._watts is None:
                 return None
             joules = self._watts * (clock() - began)

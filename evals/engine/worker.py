@@ -24,10 +24,11 @@ class Worker:
     """A `Model` whose library lives in spawned children.
 
     `factory` is picklable and builds the library's `InProcess` or `Batched` in a child. What the children and their C
-    libraries print goes to the file `log`, or nowhere. `start_timeout_s` is for the loading of all of them.
+    libraries print goes to the file `log`, or nowhere. `start_timeout_s` is for the loading of each, which may have to
+    measure settings first.
     """
 
-    def __init__(self, factory: Factory, *, name: str, start_timeout_s: float = 600, log: Path | None = None) -> None:
+    def __init__(self, factory: Factory, *, name: str, start_timeout_s: float = 1800, log: Path | None = None) -> None:
         self.name = name
         self._factory, self._start_timeout_s, self._log = factory, start_timeout_s, log
         self._ids = itertools.count(1)
@@ -61,13 +62,11 @@ class Worker:
         The library's own `EvalsError` comes back as itself. A further process that cannot load, or says otherwise of what
         it loaded, is done without: the log and `capacity.lost` say why.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._start_timeout_s
         first = self._lanes[0]
         facts = dict(await first.launch(self._start_timeout_s))
         further = [self._lane() for _ in range(count(facts, "processes") - 1)]
         self._lanes += further
-        lost = await asyncio.gather(*(self._joined(lane, facts, until - loop.time()) for lane in further))
+        lost = await asyncio.gather(*(self._joined(lane, facts) for lane in further))
         self._lanes = [lane for lane in self._lanes if lane.dead is None]
         if not first.batched and "capacity" not in facts:
             return facts
@@ -76,10 +75,10 @@ class Worker:
         why = list(dict.fromkeys(text for text in lost if text))
         return facts | {"capacity": {**(facts.get("capacity") or {}), **found, **({"lost": why} if why else {})}}
 
-    async def _joined(self, lane: Lane, facts: Mapping[str, Any], within_s: float) -> str | None:
+    async def _joined(self, lane: Lane, facts: Mapping[str, Any]) -> str | None:
         """Load the same weights beside the first child; why that was in vain."""
         try:
-            said = await lane.launch(within_s, facts)
+            said = await lane.launch(self._start_timeout_s, facts)
             if other := differing(facts, said):
                 raise WeightsError(f"{self.name}: it says otherwise of {', '.join(other)} than the first process")
         except EvalsError as error:

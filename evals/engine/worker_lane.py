@@ -22,8 +22,9 @@ from evals.models.base import Mark
 
 MAX_RESTARTS = 3
 """Of each child: one that keeps dying is given up, and the others go on."""
-OF_THE_MOMENT = ("capacity", "memory")
-"""Facts that may differ between two loads of the same model: what was free then, and what that lets it take."""
+OF_THE_MOMENT = ("capacity", "memory", "measuring_s")
+"""Facts that may differ between two loads of the same model: what was free then, what that lets it take, and whether
+settings had to be measured."""
 _Reply = tuple[Completion | CallFailed, Marks]
 _Ready = asyncio.Future[Mapping[str, Any]]
 
@@ -89,7 +90,7 @@ class Lane:
             if process.pid is not None:
                 await asyncio.to_thread(process.stop, 0.0)
             if isinstance(error, TimeoutError):
-                text = f"{self.name}: not loaded within {self._start_timeout_s:g} s; raise start_timeout_s"
+                text = f"{self.name}: not loaded within {self._start_timeout_s:g} s: is another program busy, or the memory too small?"
                 raise WeightsError(text) from None
             raise
 

@@ -6,6 +6,7 @@ not depend on which documents came before; on those decoded beside them they do 
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -83,12 +84,14 @@ class LlamaCpp(Slotted):
         self._n_gpu_layers = n_gpu_layers
         self._tune = tune
         self._tuned: Tuned | None = None
+        self._measuring_s = 0.0
+        """Spent on measuring settings in this load: once a machine, no part of loading."""
         self._follows = False
         self._processes = processes or 1
         self._settings = llama_native.NativeSettings(
             n_ctx=n_ctx,
             n_batch=n_batch or 512,
-            threads=threads or cores(),
+            threads=threads or max(1, cores() // (processes or 1)),
             flash_attn=flash_attn is not False,
             slots=slots or SLOTS,
         )
@@ -125,12 +128,12 @@ class LlamaCpp(Slotted):
         native = self._native = llama_native.Native(self.path, wanted)
         if not self._follows:  # what follows, follows what was planned for all
             if self._tune != "off" and self._asked.open:
-                wanted = self._fastest(native, wanted, free)
+                wanted = self._fastest(native, wanted, info.file_bytes, free)
                 if wanted.use_extra_bufts != bufts:
                     native.close()
                     native = self._native = llama_native.Native(self.path, wanted)
             free = free if free is None else free // self._processes
-        self._plan = memory.open_context(native, wanted, free, self.name)
+        self._plan = memory.open_context(native, wanted, free, self.name, weights=info.file_bytes)
         self._settings = self._plan.settings
         self._prepare(
             info.chat_template,
@@ -141,12 +144,17 @@ class LlamaCpp(Slotted):
         return self._facts(info, offload)
 
     def _fastest(
-        self, native: llama_native.Native, wanted: llama_native.NativeSettings, free: int | None
+        self, native: llama_native.Native, wanted: llama_native.NativeSettings, weights: int, free: int | None
     ) -> llama_native.NativeSettings:
         """What was measured to be fastest here, in the memory that is free."""
-        room = memory.room(wanted, native.cache_bytes_per_token(), free)
+        each, began = native.cache_bytes_per_token(), time.monotonic()
+
+        def room(processes: int) -> int:
+            return memory.room(wanted, each, free, weights=weights, processes=processes)
+
         again = self._tune == "again"
         found = self._tuned = tuned(self.path, wanted, self._asked, cores(), room=room, again=again)
+        self._measuring_s = time.monotonic() - began
         self._processes = found.processes
         return replace(
             wanted,
@@ -166,6 +174,7 @@ class LlamaCpp(Slotted):
             "backend": "llama_cpp",
             "capacity": {"slots": used.slots, "processes": self._processes},
             "tuned": asdict(self._tuned) if self._tuned else None,
+            "measuring_s": round(self._measuring_s, 3),
             "memory": self._plan.facts(),
             "build": {
                 "llama_cpp": _version(),

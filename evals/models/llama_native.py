@@ -59,8 +59,21 @@ def library() -> Any:
         ) from None
 
 
+def devices() -> list[str]:
+    """What llama.cpp may compute on here: the processor, and each GPU that its build knows."""
+    library()
+    from llama_cpp import llama_cpp
+
+    lib = llama_cpp._lib
+    lib.ggml_backend_dev_count.restype = ctypes.c_size_t
+    lib.ggml_backend_dev_get.restype, lib.ggml_backend_dev_get.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    describe = lib.ggml_backend_dev_description
+    describe.restype, describe.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
+    return [describe(lib.ggml_backend_dev_get(at)).decode() for at in range(lib.ggml_backend_dev_count())]
+
+
 class _Log:
-    """Keeps the library's complaints for our error lines, and passes warnings and errors on to the child's log."""
+    """Keeps the library's complaints for our error lines; the rest of what it says is dropped."""
 
     def __init__(self, lib: Any) -> None:
         self.errors: list[str] = []

@@ -3,6 +3,7 @@ costs nothing. Run as `python -m evals.models.llama_rates` by `measured`.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evals.models.llama_native import Native, NativeSettings, Piece
-from evals.models.llama_probe import child_env
+from evals.models.llama_probe import child_env, end_with
 from evals.models.slots import batches, portion
 
 READ, READ_S = 512, 12.0
@@ -23,7 +24,7 @@ _STEPS = 3
 """Times that one token of each of several answers is decoded."""
 _TAIL = 8
 _ROWS = (2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48)
-_TIMEOUT_S = 900.0
+_TIMEOUT_S = 600.0
 _MODULE = "evals.models.llama_rates"
 
 
@@ -45,7 +46,7 @@ def measured(
     path: str, sides: Sequence[NativeSettings], slots: Sequence[int], sizes: Sequence[int]
 ) -> list[Rates | None]:
     """Settings of processes that run side by side, slots and `n_batch`es to try -> rates of each, `None`: it died."""
-    asked = {"slots": list(slots), "batches": list(sizes)}
+    asked = {"slots": list(slots), "batches": list(sizes), "parent": os.getpid()}
     children = [
         subprocess.Popen(
             [sys.executable, "-m", _MODULE, path, json.dumps({**asked, "settings": asdict(side)})],
@@ -92,7 +93,8 @@ def rates(path: str, settings: NativeSettings, slots: Sequence[int], sizes: Sequ
         read[str(size)] = max(read[str(size)], length / (time.perf_counter() - began))
     for slot in range(1, max(slots)):
         native.copy(0, slot, length)
-    same = _same_rows(native, length, max(slots))
+    # Several threads share one token's attention from `READ` tokens on: of fewer, nothing can be said of more.
+    same = 1 if settings.threads > 1 and length < READ else _same_rows(native, length, max(slots))
     decode: dict[str, float] = {}
     bounded: dict[str, float] = {}
     for count in slots:
@@ -158,6 +160,7 @@ def _same_rows(native: Native, length: int, slots: int) -> int:
 
 
 def _main(path: str, asked: Mapping[str, Any]) -> None:
+    end_with(asked["parent"])
     found = rates(path, NativeSettings(**asked["settings"]), asked["slots"], asked["batches"])
     print(json.dumps(asdict(found)))
 

@@ -9,6 +9,7 @@ Where it costs next to nothing, so few tokens are evaluated together while answe
 its document would get alone (`decode_rows`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,13 +19,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from evals.models.llama_native import NativeSettings
+from evals.models.llama_native import NativeSettings, devices
 from evals.models.llama_probe import cache_folder, cpu_identity, cpu_library, file_hash
 from evals.models.llama_rates import Rates, measured
 
 PROMPT, ANSWER = 800, 170
 """Tokens of the typical document that settings are ranked by: after the shared head, most of a contract; and its
 answer, keys and punctuation with it."""
+BUDGET_S = 300.0
+"""After so many seconds nothing further is tried, and the best so far is taken."""
 SLOTS = (1, 2, 4, 8, 16, 32)
 BATCHES = (512, 128)
 _GAIN = 1.05
@@ -74,6 +77,8 @@ class Asked:
         return None in known or bool(self.batch_invariant)
 
 
+Room = Callable[[int], int]
+"""Number of processes -> slots that the memory has beside their weights, of all of them together."""
 Measure = Callable[[Sequence[NativeSettings], Sequence[int], Sequence[int]], "list[Rates | None]"]
 """Settings of processes that run side by side, slots and batch sizes to try -> what each measured, `None`: it died."""
 
@@ -87,12 +92,12 @@ class _Choice:
     same_rows: int | None = None
 
 
-def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: int, again: bool = False) -> Tuned:
-    """The kept choice for this model here, or a new one. `room`: slots that the memory has, of all processes."""
+def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: Room, again: bool = False) -> Tuned:
+    """The kept choice for this model here, or a new one."""
     file = cache_folder() / "llama_cpp" / "tuned" / f"{_key(path, base, asked, cores, room)}.json"
     known, by = _read(file)
     # Measuring again is done once a run: its other processes take what the first one found.
-    if known is not None and (not again or by == os.getppid()):
+    if known is not None and (not again or by == _run()):
         return known
     print(f"{Path(path).name}: measuring which settings are fastest here: once, a minute or two", file=sys.stderr)
     made = choose(base, asked, cores, room=room, measure=lambda *one: measured(path, *one))
@@ -102,14 +107,21 @@ def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: in
     return made
 
 
-def choose(base: NativeSettings, asked: Asked, cores: int, *, room: int, measure: Measure) -> Tuned:
+def choose(base: NativeSettings, asked: Asked, cores: int, *, room: Room, measure: Measure) -> Tuned:
     """One process on all cores first: repacked weights, flash attention, batch size and slots; then more processes."""
     began, tried = time.monotonic(), {}
+    share = max(1, cores // (asked.processes or 1))
+
+    def late() -> bool:
+        return time.monotonic() - began > BUDGET_S
+
     busy = _load() > 0.25 * cores
-    slots = [asked.slots] if asked.slots else [n for n in SLOTS if n <= max(1, room)]
+    slots = [asked.slots] if asked.slots else [n for n in SLOTS if n <= max(1, room(1))]
     sizes = [asked.n_batch] if asked.n_batch else [n for n in BATCHES if n <= base.n_ctx] or [base.n_batch]
     made: list[_Choice] = []
     for flash, repacked in _kinds(base, asked):
+        if made and late():
+            break
         settings = replace(base, threads=asked.threads or cores, flash_attn=flash, use_extra_bufts=repacked)
         shape = ([made[0].settings.slots], [made[0].settings.n_batch]) if made else (slots, sizes)
         (rates,) = measure([replace(settings, slots=max(shape[0]))], *shape)
@@ -121,13 +133,17 @@ def choose(base: NativeSettings, asked: Asked, cores: int, *, room: int, measure
     # Of those that are about as fast, that on which answers depend least on what is evaluated together; else the first.
     best = max(near, key=lambda one: one.settings.decode_rows or 0, default=None)
     if best is None:  # nothing could be measured here: the plainest settings, which loading will judge
-        plain = replace(base, threads=asked.threads or cores, slots=asked.slots or 1)
+        alone = 1 if asked.batch_invariant else None
+        plain = replace(base, threads=asked.threads or share, slots=asked.slots or 1, decode_rows=alone)
         best = _Choice(rate=0.0, settings=replace(plain, flash_attn=bool(asked.flash_attn)))
     processes = asked.processes or 1
-    for count, threads in _splits(asked, cores, room // (asked.slots or 1)):
-        side = replace(
-            best.settings, threads=threads, slots=asked.slots or max(1, min(best.settings.slots, room // count))
-        )
+    if processes > 1:  # where they cannot be measured side by side, they share the cores all the same
+        best = replace(best, settings=replace(best.settings, threads=asked.threads or share))
+    for count, threads in _splits(asked, cores, room):
+        if late() and count != asked.processes:
+            break
+        slots_each = asked.slots or max(1, min(best.settings.slots, room(count) // count))
+        side = replace(best.settings, threads=threads, slots=slots_each)
         found = measure([side] * count, [side.slots], [side.n_batch])
         each = [_best(one, side, asked) for one in found if one is not None]
         if len(each) < count:
@@ -164,11 +180,11 @@ def _kinds(base: NativeSettings, asked: Asked) -> Iterator[tuple[bool, bool]]:
     yield from ((other, repacked[0]) for other in flash[1:])
 
 
-def _splits(asked: Asked, cores: int, most: int) -> list[tuple[int, int]]:
-    """(processes, threads of each) that use every core once."""
+def _splits(asked: Asked, cores: int, room: Room) -> list[tuple[int, int]]:
+    """(processes, threads of each) that use every core once, with the memory for at least a slot each."""
     if asked.processes is not None:
         return [(asked.processes, asked.threads or max(1, cores // asked.processes))] if asked.processes > 1 else []
-    counts = [n for n in (2, 4, 8) if n <= cores and n <= most]
+    counts = [n for n in (2, 4, 8) if n <= cores and n <= room(n) // (asked.slots or 1)]
     return [(n, cores // n) for n in counts if asked.threads is None or cores // n == asked.threads]
 
 
@@ -210,26 +226,39 @@ def _load() -> float:
         return 0.0
 
 
-def _key(path: str, base: NativeSettings, asked: Asked, cores: int, room: int) -> str:
+def _key(path: str, base: NativeSettings, asked: Asked, cores: int, room: Room) -> str:
     library, stat = cpu_library(), Path(path).stat()
     weights = [Path(path).name, stat.st_size, stat.st_mtime_ns]
-    build = [file_hash(library) if library else None, cpu_identity()[1], cores]
-    roomy = 1 << min(room, max(SLOTS)).bit_length() - 1  # what is free differs a little each time
+    build = [file_hash(library) if library else None, cpu_identity()[1], devices() if base.n_gpu_layers else [], cores]
+    # What is free differs a little each time.
+    roomy = [1 << max(1, min(room(n), max(SLOTS))).bit_length() - 1 for n in (1, 2, 4, 8) if n <= cores]
     about = [weights, build, asdict(base), asdict(asked), roomy]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _read(file: Path) -> tuple[Tuned | None, int | None]:
-    """What was kept, and whose child measured it."""
+def _run() -> str:
+    """The run that this process was started by: its number, and when it began, since numbers come again."""
+    parent = os.getppid()
+    try:
+        began = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        began = ""
+    return f"{parent} {began}".strip()
+
+
+def _read(file: Path) -> tuple[Tuned | None, str | None]:
+    """What was kept, and by which run."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
-        return Tuned(**kept["tuned"]), kept["parent"]
+        return Tuned(**kept["tuned"]), kept["run"]
     except (OSError, ValueError, TypeError, KeyError):
         return None, None
 
 
 def _write(file: Path, made: Tuned) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """A cache that cannot be written costs the next run some minutes, and this one nothing."""
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_text(json.dumps({"parent": os.getppid(), "tuned": asdict(made)}, indent=1) + "\n", encoding="utf-8")
-    part.replace(file)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({"run": _run(), "tuned": asdict(made)}, indent=1) + "\n", encoding="utf-8")
+        part.replace(file)

@@ -8,7 +8,7 @@ from typing import Any
 from evals.models.llama_native import Native, NativeSettings
 
 SHARE = 0.5
-"""Of the memory that is free, what caches may take: weights, buffers and the other programs need the rest."""
+"""Of the memory that is free, what caches may take beside the weights: buffers and the other programs need the rest."""
 _STEP = 256
 """llama.cpp rounds a context to multiples of this."""
 _LEAST = 512
@@ -23,7 +23,7 @@ class Plan:
     settings: NativeSettings
     bytes_per_token: int
     free_bytes: int | None
-    """Memory free before, for each process; `None` where the system does not tell (or a GPU holds the cache)."""
+    """Memory free before the weights were loaded, for each process; `None` where the system does not tell (or a GPU holds the cache)."""
 
     def facts(self) -> dict[str, Any]:
         """For the manifest."""
@@ -35,27 +35,31 @@ class Plan:
         }
 
 
-def plan(wanted: NativeSettings, bytes_per_token: int, free: int | None) -> Plan:
-    """Fewer slots where the caches would not fit, down to one; then a shorter context, down to 512 tokens."""
+def plan(wanted: NativeSettings, bytes_per_token: int, free: int | None, *, weights: int = 0) -> Plan:
+    """Fewer slots where the caches would not fit beside the `weights` (bytes), down to one; then a shorter context, down to
+    512 tokens, where `SHARE` of all memory would not do for it."""
     fits = wanted
     if free is not None and bytes_per_token > 0:
-        tokens = int(free * SHARE) // bytes_per_token
-        slots = max(1, min(wanted.slots, tokens // wanted.n_ctx))
+        beside, tokens = (int(max(0, one) * SHARE) // bytes_per_token for one in (free - weights, free))
+        slots = max(1, min(wanted.slots, beside // wanted.n_ctx))
         n_ctx = wanted.n_ctx if tokens >= wanted.n_ctx else max(_LEAST, tokens // _STEP * _STEP)
         fits = replace(wanted, slots=slots, n_ctx=min(n_ctx, wanted.n_ctx))
     return Plan(settings=fits, bytes_per_token=bytes_per_token, free_bytes=free)
 
 
-def room(wanted: NativeSettings, bytes_per_token: int, free: int | None) -> int:
-    """How many slots of `n_ctx` the memory has: at least one."""
+def room(
+    wanted: NativeSettings, bytes_per_token: int, free: int | None, *, weights: int = 0, processes: int = 1
+) -> int:
+    """How many slots of `n_ctx` the memory has, of all processes, beside the `weights` (bytes) of each."""
     if free is None or wanted.n_gpu_layers or bytes_per_token < 1:
         return _MANY
-    return max(1, int(free * SHARE) // (bytes_per_token * wanted.n_ctx))
+    return int(max(0, free - weights * processes) * SHARE) // (bytes_per_token * wanted.n_ctx)
 
 
-def open_context(native: Native, wanted: NativeSettings, free: int | None, name: str) -> Plan:
-    """Make the largest context that fits, and say in the log what it is; raises `WeightsError` where none can be made."""
-    made = plan(wanted, native.cache_bytes_per_token(), None if wanted.n_gpu_layers else free)
+def open_context(native: Native, wanted: NativeSettings, free: int | None, name: str, *, weights: int = 0) -> Plan:
+    """Make the largest context that fits beside the `weights` (bytes), and say in the log what it is; raises `WeightsError`
+    where none can be made."""
+    made = plan(wanted, native.cache_bytes_per_token(), None if wanted.n_gpu_layers else free, weights=weights)
     while not native.open(made.settings):
         now = made.settings
         if now.slots > 1:
@@ -96,9 +100,12 @@ def _machine() -> int | None:
     return None
 
 
-def _container() -> int | None:
-    root = Path("/sys/fs/cgroup")
+def _container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Pages of files count as used there, and are given back when memory is wanted."""
     try:
-        return int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
+        most, used, stat = ((root / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
+        about = dict(line.split(maxsplit=1) for line in stat.splitlines())
+        files = sum(int(about.get(f"{name}_file", 0)) for name in ("active", "inactive"))
+        return int(most) - int(used) + files
     except (OSError, ValueError):  # no limit is the word `max`
         return None

@@ -300,8 +300,8 @@ def cut(tokens: Sequence[int], size: int) -> list[list[int]]:
 def portion(answers: int) -> int | None:
     """How many tokens of each of so many answers are evaluated together; `None`: all there are.
 
-    Sequences with different numbers of tokens are evaluated one after another by llama.cpp, and padded by transformers:
-    one token of each makes a full batch of equal ones.
+    Sequences with different numbers of tokens are evaluated one after another by llama.cpp: one token of each makes a
+    full batch of equal ones.
     """
     return 1 if answers >= _EVEN else None
 

@@ -71,7 +71,16 @@ def test_what_resume_does_not_serve(tmp_path: Path, asked: Asked, options: dict[
 
 def test_the_software_it_was_fetched_with_is_no_part_of_who_answers(tmp_path: Path) -> None:
     put(tmp_path)
-    with opened(tmp_path, identity={**ME, "client": {"sdk": "openai 4"}, "start_s": 0.3}) as cache:
+    with opened(
+        tmp_path,
+        identity={
+            **ME,
+            "client": {"sdk": "openai 4"},
+            "start_s": 0.3,
+            "memory": {"free_gib": 9.9},
+            "measuring_s": 40.0,
+        },
+    ) as cache:
         assert cache.get(ASKED)
     assert identity_hash(ME) != identity_hash({**ME, "id": "x"})
 

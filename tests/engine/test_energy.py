@@ -77,6 +77,15 @@ def test_a_span_is_measured_else_declared_else_not_known(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell")
+def test_a_gpu_that_goes_away_in_between_takes_its_joules_along(tmp_path: Path) -> None:
+    counter = package(tmp_path, "0", "package-0", 10)
+    meter = Meter(here=True, watts=None, rapl=Rapl.found(tmp_path), nvml=Nvml.found(gpu([5000, 9000])))
+    end = meter.span(lambda: 0.0)
+    counter.write_text("13000000\n")
+    found = end()
+    assert found is not None and found.joules == pytest.approx(3) and found.source == "RAPL (whole packages)"
+
+
 def test_memory_is_that_of_the_process_and_its_children() -> None:
     alone = peak_memory_mb()
     assert alone is not None and alone > 1

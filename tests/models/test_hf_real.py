@@ -107,16 +107,19 @@ def prompt_of(model: Any, request: Request) -> Any:
 
 
 def first_logprobs(model: Any, tokens: list[int]) -> Any:
-    """Log-probabilities of the first token of the answer, in an empty slot."""
+    """Log-probabilities of the first token of the answer; what the slot holds of the prompt already is not read again."""
     import numpy as np
 
-    native, found = model._native, [None]
-    native.keep(0, 0)
-    for start in range(0, len(tokens), 512):
+    native, slot = model._native, model._slots._slots[0]
+    same = next((at for at, (a, b) in enumerate(zip(slot.held, tokens, strict=False)) if a != b), len(slot.held))
+    kept = min(same, len(tokens) - 1)
+    native.keep(0, kept)
+    found: list[Any] = [None]
+    for start in range(kept, len(tokens), 512):
         piece = tokens[start : start + 512]
         found = native.evaluate([Piece(0, start, piece, start + 512 >= len(tokens))])
     scores = np.asarray(found[0], dtype=np.float64)
-    model._slots._slots[0].held = list(tokens)
+    slot.held = list(tokens)
     return scores - scores.max() - np.log(np.exp(scores - scores.max()).sum())
 
 

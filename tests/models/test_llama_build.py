@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import pytest
 from evals.errors import UserError, WeightsError
 from evals.models import llama_build, llama_probe
 from evals.models.llama_build import Build, Compiler, build, compiler, install, plan, wheel_library_hash
-from evals.models.llama_probe import ProbeResult, probe, safe_params
+from evals.models.llama_probe import ProbeResult, child_env, probe, safe_params
 from tests.models.gguf_files import tiny_gguf
 
 PYTHON = sys.executable
@@ -331,3 +332,25 @@ def test_the_installed_build_survives_real_weights() -> None:
     assert result.ok, result.attempts
     tokens = re.search(r"(\d+) prompt tokens and 4 decoded", result.attempts[-1])
     assert tokens and int(tokens[1]) >= 64
+
+
+def test_what_is_measured_for_a_run_does_not_outlive_it() -> None:
+    """The child that started it is gone (a stopped run, one that was too slow): its own child goes too."""
+    grandchild = """if True:
+        import os, sys, time
+        from evals.models.llama_probe import end_with
+        end_with(int(sys.argv[1]))
+        print(os.getpid(), flush=True)
+        time.sleep(60)"""
+    child = """if True:
+        import os, subprocess, sys, time
+        subprocess.Popen([sys.executable, "-c", sys.argv[1], str(os.getpid())])
+        time.sleep(60)"""
+    with subprocess.Popen(
+        [sys.executable, "-c", child, grandchild], stdout=subprocess.PIPE, text=True, env=child_env()
+    ) as started:
+        assert started.stdout is not None
+        pid = int(started.stdout.readline())
+        os.kill(pid, 0)
+        started.kill()
+        assert started.stdout.read() == "", "the pipe ends when its last holder is gone"

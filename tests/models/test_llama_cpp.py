@@ -16,6 +16,7 @@ from evals.errors import CallFailed, ConfigError, WeightsError
 from evals.models.base import InProcess
 from evals.models.chat_template import ChatTemplate, fold_system, plain_prompt
 from evals.models.llama_cpp import LlamaCpp, cores
+from evals.models.llama_native import devices
 from tests.models.gguf_files import tiny_gguf
 from tests.models.llama_real import (
     DOCUMENTS,
@@ -61,6 +62,7 @@ class TestReal:
         assert facts["memory"]["cache_bytes_per_token"] > 0 and facts["memory"]["cache_gib"] > 0
         assert settings["n_gpu_layers"] == 0 or facts["build"]["gpu_offload"]
         assert facts["weights"]["bytes"] == Path(str(GGUF)).stat().st_size
+        assert facts["measuring_s"] == 0 and all(devices())
         assert facts["prompt"]["chat_template_hash"] and facts["prompt"]["chat"] is True
 
     def test_an_answer_under_the_schema(self, model: LlamaCpp) -> None:

@@ -51,49 +51,64 @@ class Machine:
 
 def test_one_process_where_threads_scale_and_slots_up_to_the_knee() -> None:
     machine = Machine()
-    found = choose(BASE, Asked(), 4, room=64, measure=machine)
+    found = choose(BASE, Asked(), 4, room=lambda _: 64, measure=machine)
     assert (found.processes, found.threads, found.slots, found.n_batch) == (1, 4, 8, 128)
     assert found.flash_attn and len(found.measured) == 5  # repacked and plain, without flash, two splits
     assert all(side.threads * len(sides) <= 4 for sides in machine.asked for side in sides)  # never oversubscribed
 
 
 def test_more_processes_where_threads_do_not_scale() -> None:
-    found = choose(BASE, Asked(), 4, room=64, measure=Machine(scale=0.5))
+    found = choose(BASE, Asked(), 4, room=lambda _: 64, measure=Machine(scale=0.5))
     assert (found.processes, found.threads) == (4, 1)
 
 
 def test_memory_bounds_slots_and_processes() -> None:
-    for room, shape in ((1, (1, 1)), (3, (1, 2))):
-        found = choose(BASE, Asked(), 4, room=room, measure=Machine(scale=0.5))
+    for most, shape in ((1, (1, 1)), (3, (1, 2))):
+        found = choose(BASE, Asked(), 4, room={1: most, 2: most, 4: most}.__getitem__, measure=Machine(scale=0.5))
         assert (found.slots, found.processes) == shape
-    found = choose(BASE, Asked(), 4, room=9, measure=Machine(scale=0.2))
+    found = choose(BASE, Asked(), 4, room=lambda _: 9, measure=Machine(scale=0.2))
     assert found.processes == 4 and found.slots == 2  # of eight in one process
-    found = choose(BASE, Asked(slots=4), 4, room=9, measure=Machine(scale=0.2))
+    found = choose(BASE, Asked(slots=4), 4, room=lambda _: 9, measure=Machine(scale=0.2))
     assert found.processes == 2 and found.slots == 4
 
 
+def test_each_process_has_weights_of_its_own() -> None:
+    """Memory for 9 slots beside one process' weights, for 4 beside two processes', and for none beside four."""
+    found = choose(BASE, Asked(), 4, room={1: 9, 2: 4, 4: 0}.__getitem__, measure=Machine(scale=0.2))
+    assert (found.processes, found.slots) == (2, 2)
+
+
+def test_after_a_while_the_best_so_far_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama_tune, "BUDGET_S", -1.0)
+    machine = Machine(scale=0.2)
+    assert choose(BASE, Asked(), 4, room=lambda _: 64, measure=machine).processes == 1 and len(machine.asked) == 1
+    machine = Machine(scale=0.2)
+    asked = Asked(processes=2)
+    assert choose(BASE, asked, 4, room=lambda _: 64, measure=machine).processes == 2 and len(machine.asked) == 2
+
+
 def test_without_flash_attention_only_where_that_is_clearly_faster() -> None:
-    assert choose(BASE, Asked(), 1, room=8, measure=Machine(flash=0.97)).flash_attn
-    assert not choose(BASE, Asked(), 1, room=8, measure=Machine(flash=0.8)).flash_attn
+    assert choose(BASE, Asked(), 1, room=lambda _: 8, measure=Machine(flash=0.97)).flash_attn
+    assert not choose(BASE, Asked(), 1, room=lambda _: 8, measure=Machine(flash=0.8)).flash_attn
 
 
 def test_plain_weights_where_their_kernels_are_clearly_faster() -> None:
-    assert choose(BASE, Asked(), 1, room=8, measure=Machine(plain=1.03)).use_extra_bufts
-    assert not choose(BASE, Asked(), 1, room=8, measure=Machine(plain=1.2)).use_extra_bufts
+    assert choose(BASE, Asked(), 1, room=lambda _: 8, measure=Machine(plain=1.03)).use_extra_bufts
+    assert not choose(BASE, Asked(), 1, room=lambda _: 8, measure=Machine(plain=1.2)).use_extra_bufts
     fixed = Machine(plain=1.2)
-    assert choose(BASE, Asked(use_extra_bufts=True), 1, room=8, measure=fixed).use_extra_bufts
+    assert choose(BASE, Asked(use_extra_bufts=True), 1, room=lambda _: 8, measure=fixed).use_extra_bufts
     dying = NativeSettings(n_ctx=4096, n_batch=512, threads=4, slots=8, use_extra_bufts=False)  # what the probe says
-    assert not choose(dying, Asked(), 1, room=8, measure=fixed).use_extra_bufts
+    assert not choose(dying, Asked(), 1, room=lambda _: 8, measure=fixed).use_extra_bufts
     assert all(side.use_extra_bufts for sides in fixed.asked[:2] for side in sides)
     assert not any(side.use_extra_bufts for sides in fixed.asked[2:] for side in sides)
 
 
 def test_answers_do_not_depend_on_their_neighbours_where_that_costs_little_or_is_asked_for() -> None:
     dear, cheap = Machine(bounded=0.5), Machine(bounded=0.9)
-    assert choose(BASE, Asked(), 1, room=8, measure=dear).decode_rows is None
-    assert choose(BASE, Asked(), 1, room=8, measure=cheap).decode_rows == 7
-    assert choose(BASE, Asked(batch_invariant=True), 1, room=8, measure=dear).decode_rows == 7
-    free = choose(BASE, Asked(batch_invariant=False), 1, room=8, measure=cheap)
+    assert choose(BASE, Asked(), 1, room=lambda _: 8, measure=dear).decode_rows is None
+    assert choose(BASE, Asked(), 1, room=lambda _: 8, measure=cheap).decode_rows == 7
+    assert choose(BASE, Asked(batch_invariant=True), 1, room=lambda _: 8, measure=dear).decode_rows == 7
+    free = choose(BASE, Asked(batch_invariant=False), 1, room=lambda _: 8, measure=cheap)
     assert free.decode_rows is None and free.same_rows == 7
 
 
@@ -108,7 +123,7 @@ def test_of_kinds_about_as_fast_that_on_which_answers_depend_least_on_their_neig
             if one
         ]
 
-    found = choose(BASE, Asked(), 1, room=8, measure=rows)
+    found = choose(BASE, Asked(), 1, room=lambda _: 8, measure=rows)
     assert not found.use_extra_bufts and found.decode_rows == 7
 
 
@@ -119,21 +134,34 @@ def test_every_process_rounds_as_the_one_that_may_evaluate_least_together() -> N
         found = machine(sides, slots, batches)
         return [replace(one, same_rows=7 - at) for at, one in enumerate(found) if one is not None]
 
-    found = choose(BASE, Asked(), 4, room=64, measure=uneven)
+    found = choose(BASE, Asked(), 4, room=lambda _: 64, measure=uneven)
     assert (found.processes, found.decode_rows, found.same_rows) == (4, 4, 4)
 
 
 def test_what_the_user_fixed_stays() -> None:
     asked = Asked(processes=2, threads=1, slots=3, n_batch=64, flash_attn=False)
-    found = choose(BASE, asked, 4, room=64, measure=Machine())
+    found = choose(BASE, asked, 4, room=lambda _: 64, measure=Machine())
     assert (found.processes, found.threads, found.slots, found.n_batch, found.flash_attn) == (2, 1, 3, 64, False)
     assert not asked.open and Asked().open
     assert replace(asked, batch_invariant=True).open  # how many that are is measured
 
 
 def test_where_nothing_can_be_measured_the_plainest_settings_are_taken() -> None:
-    found = choose(BASE, Asked(), 4, room=64, measure=Machine(dies=True))
+    found = choose(BASE, Asked(), 4, room=lambda _: 64, measure=Machine(dies=True))
     assert (found.processes, found.threads, found.slots) == (1, 4, 1) and found.measured == {}
+    asked = Asked(processes=2, batch_invariant=True)
+    found = choose(BASE, asked, 4, room=lambda _: 64, measure=Machine(dies=True))
+    assert (found.processes, found.threads, found.decode_rows) == (2, 2, 1)
+
+
+def test_processes_that_cannot_be_measured_side_by_side_share_the_cores() -> None:
+    machine = Machine()
+
+    def alone(sides: Sequence[NativeSettings], slots: Sequence[int], batches: Sequence[int]) -> list[Rates | None]:
+        return machine(sides, slots, batches) if len(sides) == 1 else [None] * len(sides)
+
+    found = choose(BASE, Asked(processes=2), 4, room=lambda _: 64, measure=alone)
+    assert (found.processes, found.threads) == (2, 2)
 
 
 def test_a_choice_is_kept_and_made_anew_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +177,13 @@ def test_a_choice_is_kept_and_made_anew_once_a_run(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(llama_tune, "measured", measured)
 
     def ask(again: bool = False) -> llama_tune.Tuned:
-        return tuned(str(weights), BASE, Asked(), 1, room=8, again=again)
+        return tuned(str(weights), BASE, Asked(), 1, room=lambda _: 8, again=again)
 
     first = ask()
     assert ask() == first and len(calls) == 3  # repacked and plain weights, without flash attention
-    monkeypatch.setattr(llama_tune.os, "getppid", lambda: -1)
+    ask(again=True)
+    assert len(calls) == 3, "this very run has measured it"
+    monkeypatch.setattr(llama_tune, "_run", lambda: "another")
     ask(again=True)
     ask(again=True)
     assert len(calls) == 6
@@ -164,3 +194,12 @@ def test_a_choice_is_kept_and_made_anew_once_a_run(tmp_path: Path, monkeypatch: 
         kept.write_text("{")
     ask()
     assert len(calls) == 12
+
+
+def test_a_cache_that_cannot_be_written_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, cache = tmp_path / "x.gguf", tmp_path / "cache"
+    weights.write_bytes(b"x")
+    cache.write_bytes(b"a file where a folder should be")
+    monkeypatch.setenv("EVALS_CACHE", str(cache))
+    monkeypatch.setattr(llama_tune, "measured", lambda path, *asked: Machine()(*asked))
+    assert tuned(str(weights), BASE, Asked(), 1, room=lambda _: 8).processes == 1

@@ -1,5 +1,6 @@
 """Slots that fit the memory, and fewer where they do not."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,28 @@ WANTED = NativeSettings(n_ctx=4096, n_batch=512, threads=1, slots=8)
 def test_slots_go_first_and_then_the_context(free: int | None, slots: int, n_ctx: int) -> None:
     made = memory.plan(WANTED, 1000, free)
     assert (made.settings.slots, made.settings.n_ctx) == (slots, n_ctx)
-    assert memory.room(WANTED, 1000, free) >= 1
+    assert min(8, max(1, memory.room(WANTED, 1000, free))) == made.settings.slots
+
+
+def test_caches_are_planned_beside_the_weights() -> None:
+    gib = 2**30
+    assert memory.plan(WANTED, 2**18, 15 * gib).settings.slots == 7  # a gibibyte each, in half of 15
+    made = memory.plan(WANTED, 2**18, 15 * gib, weights=9 * gib)
+    assert (made.settings.slots, made.settings.n_ctx) == (3, 4096)
+    assert [memory.room(WANTED, 2**18, 15 * gib, weights=5 * gib, processes=n) for n in (1, 2, 4)] == [5, 2, 0]
+    tight = memory.plan(WANTED, 2**18, 8 * gib, weights=9 * gib)
+    assert (tight.settings.slots, tight.settings.n_ctx) == (1, 4096), "a shorter context would not make them fit"
+
+
+def test_files_that_a_container_has_read_are_no_used_memory(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("4000000\n")
+    (tmp_path / "memory.current").write_text("3900000\n")
+    (tmp_path / "memory.stat").write_text(
+        "anon 900000\nfile 3000000\nshmem 200000\nactive_file 800000\ninactive_file 2000000\n"
+    )
+    assert memory._container(tmp_path) == 100_000 + 2_800_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._container(tmp_path) is None and memory._container(tmp_path / "none") is None
 
 
 class Opens:
