@@ -13,6 +13,14 @@ from evals.models.llama_tune import Asked, Rates, choose, tuned
 BASE = NativeSettings(n_ctx=4096, n_batch=512, threads=4, slots=8)
 
 
+_load = llama_tune._load
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama_tune, "_load", lambda: 0.0)
+
+
 class Machine:
     """Reading scales with threads to the power `scale`; decoding gains up to `knee` slots; flash is `flash` x as fast,
     plain weights `plain` x, and batches of at most `rows` tokens decode `bounded` x as fast."""
@@ -203,3 +211,14 @@ def test_a_cache_that_cannot_be_written_costs_no_run(tmp_path: Path, monkeypatch
     monkeypatch.setenv("EVALS_CACHE", str(cache))
     monkeypatch.setattr(llama_tune, "measured", lambda path, *asked: Machine()(*asked))
     assert tuned(str(weights), BASE, Asked(), 1, room=lambda _: 8).processes == 1
+
+
+def test_a_machine_is_busy_with_what_runs_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 0 50 800 50 0 0 0 7 0\ncpu0 1 2 3\n")
+    later = "cpu  160 0 90 850 100 0 0 0 9 0\n"
+    monkeypatch.setattr(llama_tune.time, "sleep", lambda seconds: stat.write_text(later))
+    monkeypatch.setattr(llama_tune.os, "cpu_count", lambda: 4)
+    assert _load(stat) == pytest.approx(4 * 0.5)  # of 200 ticks 100 without work
+    monkeypatch.setattr(llama_tune.os, "getloadavg", lambda: (1.5, 0.0, 0.0))
+    assert _load(tmp_path / "none") == 1.5
