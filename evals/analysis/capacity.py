@@ -281,8 +281,8 @@ def docs(rate: float) -> str:
 
 
 def mu(loads: Sequence[Mapping[str, Any]], *, draws: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """{value, low, high}: the highest rate that was sustained, the least that it is when the documents are drawn anew, and
-    the least rate above it that was not sustained (`None`: none was offered)."""
+    """{value, low, high}: the highest rate that was sustained, the least that it may be with so few documents, and the
+    least rate above it that was not sustained (`None`: none was offered)."""
     kept = sorted((one for one in loads if one["sustained"] is not None), key=lambda one: one["rate_docs_per_s"])
     rates = np.array([one["rate_docs_per_s"] for one in kept], np.float64)
     if not len(rates):
@@ -300,8 +300,10 @@ def mu(loads: Sequence[Mapping[str, Any]], *, draws: int = 2000, seed: int = 0) 
 
 
 def _held_again(load: Mapping[str, Any], draws: int, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Is the share of documents in time large enough, given those that were seen? By draws of it from Jeffreys' posterior:
+    of three documents in time out of three little is known, where drawing the documents anew would always give three."""
     n, share = int(load["share"]["n"]), float(load["share"]["value"])
-    again = random.binomial(n, share, size=draws) / n
+    again = random.beta(n * share + 0.5, n * (1 - share) + 0.5, size=draws)
     return np.asarray((again >= SHARE) & (not load["backlog"]["growing"]))
 
 

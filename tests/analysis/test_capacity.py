@@ -219,6 +219,8 @@ def test_mu_has_an_interval_of_rates_that_were_offered() -> None:
     assert sure == {"value": 8.0, "low": 8.0, "high": 9.0}
     close = mu([verdict(5, True), verdict(8, True, n=40, share=0.96), verdict(9, False)])
     assert (close["value"], close["low"], close["high"]) == (8.0, 5.0, 9.0), "39 of 40 may be luck"
+    few = mu([verdict(5, True, n=3), verdict(8, True, n=3), verdict(9, False)])
+    assert (few["value"], few["low"], few["high"]) == (8.0, 0.0, 9.0), "three of three in time say next to nothing"
     assert mu([verdict(5, True)]) == {"value": 5.0, "low": 5.0, "high": None}
     assert mu([verdict(5, False)]) == {"value": None, "low": 0.0, "high": 5.0}
     assert mu([verdict(5, True), verdict(9, None)])["high"] is None, "what is void bounds nothing"

@@ -84,6 +84,10 @@ def test_slices_are_columns_of_a_second_table() -> None:
     ("paths", "note"),
     [
         ({"latency__note": "n too small for p95"}, "* p95: n too small for p95; load: single_stream"),
+        (
+            {"latency__load": "offline(16)"},
+            "p50, p95 of an offline load hold the documents' wait for each other; concurrency=1 times one alone",
+        ),
         ({"cost__note": "no price"}, "$/1k docs: no price"),
         ({"truncated_documents": 2}, "model+shots=2: 2 documents were truncated to fit"),
         ({"cut_answers": 4}, "model+shots=2: 4 answers were cut at max_tokens"),
