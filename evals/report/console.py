@@ -70,7 +70,9 @@ def notes(summary: dict[str, Any]) -> list[str]:
     if summary["latency"]["note"]:
         notes.append(f"* p95: {summary['latency']['note']}; load: {summary['latency']['load']}")
     if str(summary["latency"]["load"]).startswith("offline") and summary["latency"]["p50_s"] is not None:
-        notes.append("p50, p95 of an offline load hold the documents' wait for each other; concurrency=1 times one alone")
+        notes.append(
+            "p50, p95 of an offline load hold the documents' wait for each other; concurrency=1 times one alone"
+        )
     if summary["latency"].get("bent"):
         notes.append(f"{summary['option']}: {summary['latency']['bent']}")
     notes += [f"{summary['option']}: {note}" for note in summary.get("notes", ())]

@@ -36,8 +36,9 @@ def test_one_option_is_reviewed(review: Path, tmp_path: Path, capsys: pytest.Cap
         more = 5000 * people if name == "qwen25_1.5b" else 0
         assert after[name]["usd_per_day"] == pytest.approx(before[name]["usd_per_day"] + more)
     out, record = capsys.readouterr().out, (tmp_path / "decision.md").read_text()
-    assert "qwen25_1.5b: people review 32.5 % [" in out and "of other answers" not in out
-    assert "people review 32.5 % \\[" in record or "people review 32.5 % [" in record
+    share = f"people review {100 * said['sent'] / said['n']:.1f} % "
+    assert f"qwen25_1.5b: {share}[" in out and "of other answers" not in out
+    assert f"{share}\\[" in record or f"{share}[" in record
     assert "review of gemma270m, qwen25_0.5b, rules, smollm2_135m" in after[""]["not_counted"]
     figures = {one["name"]: one for one in after[""]["figures"]}
     assert figures["human review of qwen25_1.5b"]["source"] == str(review / "review.json")

@@ -205,7 +205,7 @@ def loads(tmp_path: Path) -> Iterator[str]:
     [
         ("dies_at", "the worker died of SIGKILL (killed, perhaps for want of memory) while loading; its output is in "),
         ("other_at", "it says otherwise of settings.threads than the first process"),
-        ("stuck_at", "not loaded within 4 s; is another program busy"),
+        ("stuck_at", "not loaded within 4 s: is another program busy"),
     ],
 )
 def test_a_second_process_that_cannot_load_is_done_without(loads: str, option: str, why: str, tmp_path: Path) -> None:

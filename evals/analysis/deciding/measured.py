@@ -341,18 +341,19 @@ def _bench(rows: pd.DataFrame, about: Mapping[str, Any], name: str, notes: list[
 
 
 def _of_bench(bench: Mapping[str, Any], title: str, ask: Terms, notes: list[str]) -> Figure:
-    """mu with its interval; `None` for an interval that no rate bounds from above."""
+    """mu with its interval; `None` for an interval that no rate bounds from above, or that reaches down to nothing."""
     mu, day, made = bench["mu_docs_per_s"], str(bench["created"])[:10], bench["machine"]
     other, n = _elsewhere(made, ask), bench["documents"]
     told = f"throughput is measured: bench {day}, {n:,} documents, {mu['value']:.3g} docs/s"
     told += f" [{mu['low']:.3g}, {'not bounded' if mu['high'] is None else format(mu['high'], '.3g')}]"
+    bounded = mu["high"] is not None and mu["low"] > 0
     told += f" with {100 * bench['share']:g} % inside {bench['target']['p95_s']:.3g} s"
     notes.append(f"{told}, on {_place(made)}, taken for {ask.machine.get('name')}" if other else told)
     return measured(
         title,
         mu["value"],
-        low=None if mu["high"] is None else mu["low"],
-        high=mu["high"],
+        low=mu["low"] if bounded else None,
+        high=mu["high"] if bounded else None,
         unit="documents/s",
         provenance="assumed" if other else "measured",
         source=f"bench {bench['run']}",
