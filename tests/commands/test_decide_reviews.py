@@ -36,7 +36,7 @@ def test_one_option_is_reviewed(review: Path, tmp_path: Path, capsys: pytest.Cap
         more = 5000 * people if name == "qwen25_1.5b" else 0
         assert after[name]["usd_per_day"] == pytest.approx(before[name]["usd_per_day"] + more)
     out, record = capsys.readouterr().out, (tmp_path / "decision.md").read_text()
-    share = f"people review {100 * said['sent'] / said['n']:.1f} % "
+    share = f"people review {100 * said['sent'] / said['n']:.3g} % "
     assert f"qwen25_1.5b: {share}[" in out and "of other answers" not in out
     assert f"{share}\\[" in record or f"{share}[" in record
     assert "review of gemma270m, qwen25_0.5b, rules, smollm2_135m" in after[""]["not_counted"]
