@@ -110,7 +110,6 @@ def tuned(path: str, base: NativeSettings, asked: Asked, cores: int, *, room: Ro
 def choose(base: NativeSettings, asked: Asked, cores: int, *, room: Room, measure: Measure) -> Tuned:
     """One process on all cores first: repacked weights, flash attention, batch size and slots; then more processes."""
     began, tried = time.monotonic(), {}
-    share = max(1, cores // (asked.processes or 1))
 
     def late() -> bool:
         return time.monotonic() - began > BUDGET_S
@@ -134,11 +133,12 @@ def choose(base: NativeSettings, asked: Asked, cores: int, *, room: Room, measur
     best = max(near, key=lambda one: one.settings.decode_rows or 0, default=None)
     if best is None:  # nothing could be measured here: the plainest settings, which loading will judge
         alone = 1 if asked.batch_invariant else None
-        plain = replace(base, threads=asked.threads or share, slots=asked.slots or 1, decode_rows=alone)
+        plain = replace(base, threads=asked.threads or cores, slots=asked.slots or 1, decode_rows=alone)
         best = _Choice(rate=0.0, settings=replace(plain, flash_attn=bool(asked.flash_attn)))
     processes = asked.processes or 1
     if processes > 1:  # where they cannot be measured side by side, they share the cores all the same
-        best = replace(best, settings=replace(best.settings, threads=asked.threads or share))
+        each_threads = asked.threads or max(1, cores // processes)
+        best = replace(best, settings=replace(best.settings, threads=each_threads))
     for count, threads in _splits(asked, cores, room):
         if late() and count != asked.processes:
             break

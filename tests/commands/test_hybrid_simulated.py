@@ -144,7 +144,7 @@ def test_two_local_models_agree_to_the_last_document(project: Path, monkeypatch:
     frame = evals.load_runs(done.folder).set_index("sample_id")
     assert done.summary["quality"]["f1"]["value"] == pytest.approx(row["quality"]["value"], abs=1e-12)
     measured = frame["latency_s"].mean() / np.mean([float(one["latency_s"]) for one in rows.values()])
-    assert 1 / 10 < measured < 10, "on one quiet machine it is 1; others may be using it"
+    assert 1 / 3 < measured < 3, "on one quiet machine it is 1; others may be using it"
     spent = done.summary["cost"]["billed"]
     assert spent == pytest.approx(done.summary["throughput"]["busy_s"] / 3600 * 0.5, abs=1e-9)
     assert sum(part["usd"] for part in done.summary["hybrid"]["models"].values()) == pytest.approx(spent, abs=1e-9)
