@@ -14,7 +14,7 @@ from typing import Any
 from evals import store
 from evals.analysis import capacity
 from evals.commands import answering, bench_loads, build, manifest, sides
-from evals.commands.bench_loads import Measured
+from evals.commands.bench_times import TARGETS, Measured
 from evals.commands.estimate import Estimate, confirm, estimate
 from evals.commands.plan import as_run
 from evals.commands.prices import snapshot
@@ -113,7 +113,7 @@ def bench(settings: BenchSettings, *, launcher: str = "python", progress: bool =
     told: dict[str, Any] = {"task": task.name, "option": build.option_name(asked), "model": str(asked.model["name"])}
     told |= {"documents": len(documents), "launcher": launcher}
     with folder:
-        say(bench_loads.beforehand(settings, len(documents)))
+        say(work.times.beforehand(len(documents)))
         try:
             run_until_done(work.run(), fast=answering.wire(model))
         except (Stopped, BudgetReached, FatalCall) as error:
@@ -122,7 +122,7 @@ def bench(settings: BenchSettings, *, launcher: str = "python", progress: bool =
     return Bench(result=result, exit_code=result["exit_code"])
 
 
-OWN = ("target_p95_s", "duration_s", "rates", "loads", "precision", "warmup")
+OWN = ("target_p95_s", "documents", "duration_s", "rates", "loads", "precision", "warmup")
 
 
 class _Said:
@@ -209,7 +209,7 @@ def _written(
         "created": str(work.about["started_at"]),
         "run": str(folder.path),
         "complete": complete,
-        "mu_docs_per_s": capacity.mu(found.open, seed=settings.seed),
+        "mu_docs_per_s": capacity.mu(found.open),
         "share": capacity.SHARE,
         "target": {"p95_s": found.target_s, "from": found.target_from},
         "counts": "valid answers" if found.valid_only else "answers",
@@ -239,16 +239,18 @@ def _notes(settings: BenchSettings, found: Measured, documents: int) -> list[str
     cached = [one["prompt_cached_share"] for one in found.loads if one["prompt_cached_share"]]
     if cached:
         said.append(f"up to {100 * max(cached):.0f} % of the prompt tokens of a load came from the server's own cache")
-    if small := [load for load in found.open if load["latency_note"] and not load["void"]]:
-        counts = f"{min(load['n'] for load in small)} to {max(load['n'] for load in small)}"
+    at_mu = capacity.mu(found.open)["value"]
+    behind = sum(load["n"] for load in found.open if load["rate_docs_per_s"] == at_mu and not load["void"])
+    if at_mu and behind < capacity.ENOUGH_FOR_P95:
+        longer = "leave duration_s unset" if settings.duration_s else f"documents={capacity.ENOUGH_FOR_P95}"
         said.append(
-            f"n too small for p95 in {len(small)} of {len(found.open)} loads ({counts} documents, at least "
-            f"{capacity.ENOUGH_FOR_P95}): read the interval; a longer duration_s=... narrows it"
+            f"mu rests on {behind} documents at its rate, too few for a p95 (at least {capacity.ENOUGH_FOR_P95}): loads so "
+            f"short tend to put it too high; {longer}"
         )
     target = found.target_s
-    if settings.duration_s and target and settings.duration_s < bench_loads.TARGETS * target:
+    if settings.duration_s and target and settings.duration_s < TARGETS * target:
         said.append(
-            f"duration_s={settings.duration_s:g} is shorter than {bench_loads.TARGETS} targets of {target:.3g} s: an "
+            f"duration_s={settings.duration_s:g} is shorter than {TARGETS} targets of {target:.3g} s: an "
             "overload may end before it shows"
         )
     alone = [load for load in found.loads if load["load"] == "single_stream"]

@@ -1,5 +1,5 @@
 """The loads of a bench, one after the other on one model that is started once: warm-up, single stream, all at once, then
-open loops at rising rates. What was measured is in `Measured` at every moment, so that an interruption loses one load."""
+open loops: short ones that find about which rate is sustained, long ones around it. What was measured is in `Measured` at every moment, so that an interruption loses one load."""
 
 import asyncio
 import math
@@ -11,6 +11,7 @@ from typing import Any
 from evals import store
 from evals.analysis import capacity
 from evals.commands import answering, manifest
+from evals.commands.bench_times import LEAST_TARGET_S, Measured, Times
 from evals.commands.settings.bench import BenchSettings
 from evals.commands.settings.run import RunSettings
 from evals.core import Price, Record, Sample
@@ -23,43 +24,13 @@ from evals.loading import ExtractionTask
 from evals.models.base import Model
 from evals.report.bench import line
 
-SECONDS, DOCUMENTS, TARGETS = 30.0, 20, 2
-"""Of each load, where `duration_s` is null: so long, or until so many documents or targets have passed."""
 MOST_ALONE = 200
 """Documents of the single stream at most: enough for its p95."""
 AT_ONCE_WIRE = 64
-TIMES_ALONE, LEAST_TARGET_S = 3.0, 0.1
-"""The target where none is said: so many times the single stream's p95, and no less than so many seconds."""
+TIMES_ALONE = 3.0
+"""The target where none is said: so many times the single stream's p95, and no less than `LEAST_TARGET_S`."""
 FAILED_WARMUPS = 5
 TICK_S = 10.0
-
-
-@dataclass
-class Measured:
-    """What a bench has found so far."""
-
-    loads: list[dict[str, Any]] = field(default_factory=list)
-    target_s: float | None = None
-    target_from: str = ""
-    valid_only: bool = True
-    """False: no answer is valid under the schema, so that answers are counted, valid or not."""
-    why: str = ""
-    """Why no further rate was offered."""
-    notes: list[str] = field(default_factory=list)
-
-    def closed(self, name: str) -> dict[str, Any]:
-        """The figures of the single stream, or of all at once."""
-        return next(one for one in self.loads if one["load"] == name)
-
-    @property
-    def dead(self) -> bool:
-        """Did the deployment stop answering: nothing at all came of the last open loop?"""
-        return bool(self.open) and not self.open[-1]["answered"]
-
-    @property
-    def open(self) -> list[dict[str, Any]]:
-        """Those of the open loops, in the order in which they were made."""
-        return [one for one in self.loads if one["loop"] == "open"]
 
 
 @dataclass(kw_only=True)
@@ -80,8 +51,12 @@ class Bench:
     here: bool
     """Does the model run on this machine?"""
     found: Measured = field(default_factory=Measured)
+    times: Times = field(init=False)
     _spent: Spent = field(default_factory=Spent)
     _judged: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.times = Times(self.settings)
 
     async def run(self) -> None:
         """All of it. Raises what ends a run: `FatalCall`, `BudgetReached`, and `EvalsError` where every call fails."""
@@ -129,7 +104,7 @@ class Bench:
             )
 
     async def _alone(self) -> None:
-        seconds, least = self.settings.duration_s or SECONDS, 1 if self.settings.duration_s else DOCUMENTS
+        seconds, least = self.times.closed
 
         def enough(done: int, passed: float) -> bool:
             return done >= MOST_ALONE or (passed >= seconds and done >= least)
@@ -157,7 +132,7 @@ class Bench:
 
     async def _at_once(self) -> None:
         alone = self.found.closed("single_stream")
-        seconds, least = self.settings.duration_s or SECONDS, 1 if self.settings.duration_s else DOCUMENTS
+        seconds, least = self.times.closed
 
         def enough(done: int, passed: float) -> bool:
             return passed >= seconds and done >= least
@@ -227,31 +202,41 @@ class Bench:
         if self.settings.rates:
             for rate in sorted(set(self.settings.rates)):
                 for _ in range(capacity.TRIES):
-                    await self._open(rate)
+                    await self._open(rate, self.times.documents)
                     if not self.found.open[-1]["void"]:
                         break
             self.found.why = "these were the rates that were asked for"
             return
-        self.say(f"to go: about {_span(4 * self._seconds(offline), self.settings.loads * self._seconds(offline))}")
+        self.say(f"to go: about {self.times.to_go(offline, self.found)}")
         while (step := self._next(offline)).rate is not None:
-            await self._open(step.rate)
+            await self._open(step.rate, step.documents)
             if self.found.dead:
                 self.found.why = f"at {capacity.docs(step.rate)} docs/s not one document was answered any more"
                 return
         self.found.why = step.why
 
     def _next(self, offline: float) -> capacity.Step:
-        return capacity.next_rate(self.found.open, offline, precision=self.settings.precision, most=self.settings.loads)
+        return capacity.next_rate(
+            self.found.open,
+            offline,
+            precision=self.settings.precision,
+            most=self.settings.loads,
+            documents=self.times.documents,
+        )
 
-    async def _open(self, rate: float) -> None:
+    async def _open(self, rate: float, documents: int | None = None) -> None:
+        """Documents count once the first are answered, and until the last of them are: before and behind them come others,
+        for one target each, no longer than the load itself."""
         number = len(self.found.open) + 1
         target = self.found.target_s or LEAST_TARGET_S
-        seconds = self._seconds(rate)
+        seconds = self.times.open_s(rate, self.found, documents)
+        edge = min(target, seconds)
+        whole = seconds + 2 * edge
         seed = self.settings.seed + number - 1
         pairs = rounds(self.documents, seed=seed)
         due = [Due(at_s=at, sample=sample, repeat=repeat) for at, (sample, repeat) in
-               zip(arrivals(rate, seconds, seed=seed), pairs, strict=False)]  # fmt: skip
-        self.say(f"server, {capacity.docs(rate)} docs/s: {len(due):,} documents over {seconds:.3g} s")
+               zip(arrivals(rate, whole, seed=seed), pairs, strict=False)]  # fmt: skip
+        self.say(f"server, {capacity.docs(rate)} docs/s: {len(due):,} documents over {whole:.3g} s")
         load = self._load(sink=lambda *_: None, attempts=self.settings.attempts or 1, limiter=Unlimited())
         end = self._meter.span(time.monotonic)
         file = f"records-server-{number:02d}.jsonl"
@@ -260,23 +245,22 @@ class Bench:
         finally:  # not while documents are under way: a slow disk would delay them
             energy = end()
             self._count(load.shots)
+            load.shots.sort(key=lambda one: one.due_s or 0.0)
             for one in load.shots:
                 self.folder.append(one.record, name=file)
         shots = self._shots(load.shots)
         figures: dict[str, Any] = {
             **{"load": "server", "loop": "open", "rate_docs_per_s": rate, "records": file, "energy": energy},
+            "documents": documents,
+            "first": sum((one.due_s or 0.0) < edge for one in shots),
+            "sent": len(shots),
             "peak_memory_mb": self._memory(),
-            **capacity.figures(shots, target_s=target, seconds=seconds, valid_only=self.found.valid_only),
-            "backlog": capacity.backlog(shots, rate, seconds),
+            **capacity.figures(shots, target_s=target, seconds=seconds, begin_s=edge, valid_only=self.found.valid_only),
+            "backlog": capacity.backlog(shots, rate, whole),
             **capacity.lag([one.lag_s for one in shots], load.beats, target),
         }
         figures["sustained"] = capacity.is_sustained(figures)
         self._finish(figures, shots)
-
-    def _seconds(self, rate: float) -> float:
-        """How long documents come at this rate."""
-        target = self.found.target_s or LEAST_TARGET_S
-        return self.settings.duration_s or max(SECONDS, DOCUMENTS / rate, TARGETS * target)
 
     # Both -----------------------------------------------------------------------------------------------------
 
@@ -305,7 +289,7 @@ class Bench:
         return None if answering.account(self.model) else peak_memory_mb()
 
     def _finish(self, figures: dict[str, Any], shots: Sequence[capacity.Shot]) -> None:
-        energy, n = figures["energy"], figures["answered"]
+        energy, n = figures["energy"], sum(one.answered for one in shots)
         figures["energy"] = None if energy is None else {
             **{"joules": energy.joules, "joules_per_doc": energy.joules / n if n else None},
             **{"provenance": energy.provenance, "source": energy.source},
@@ -358,21 +342,3 @@ def shot(one: Shot, *, valid: bool) -> capacity.Shot:
         cached_tokens=None if usage is None else usage.cache_read,
         output_tokens=output,
     )
-
-
-def beforehand(settings: BenchSettings, documents: int) -> str:
-    """What a bench will do and take, told before it starts; quick documents are assumed until some are measured."""
-    each, rates = settings.duration_s or SECONDS, settings.rates
-    least, most = (len(rates), len(rates)) if rates else (min(4, settings.loads), settings.loads)
-    count = f"{len(rates)}" if rates else f"up to {settings.loads}"
-    slow = "" if settings.duration_s else ", longer where a document takes seconds"
-    return (
-        f"{documents:,} documents, asked over and over: one at a time, all at once, then {count} rates of arrivals, "
-        f"{each:g} s each; about {_span(each * (2 + least), each * (2 + most))}{slow} (duration_s=...)"
-    )
-
-
-def _span(least: float, most: float) -> str:
-    """`30 to 60 s`, `3 to 7 min`."""
-    unit, by = ("min", 60.0) if most >= 120 else ("s", 1.0)
-    return " to ".join(dict.fromkeys(f"{end / by:.0f}" for end in (least, most))) + f" {unit}"

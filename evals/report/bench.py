@@ -105,7 +105,8 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     if any(load["loop"] == "open" for load in loads):
         lines.append(
             f"in time: share of the {result['counts']} (and failures) inside the target, Wilson; goodput: valid and in time; "
-            "left over: by how much the documents under way grow a second; void: the load generator was late, not used"
+            "left over: by how much the documents under way grow a second; void: the load generator was late, not used; n: "
+            "those that came after the first target and before the last one, while as many are under way as there will be"
         )
     lines += _lengths(loads)
     sources = {load["energy"]["source"]: load["energy"]["provenance"] for load in loads if load["energy"]}

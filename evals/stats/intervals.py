@@ -44,6 +44,18 @@ def wilson(successes: float, n: int, *, level: float = 0.95) -> Estimate:
     return Estimate(share, max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share)), n)
 
 
+def design_effect(values: Array) -> float:
+    """How many times the variance of a mean of successive `values` is that of independent ones, 1 or more: from the means
+    of blocks of about sqrt(n) of them (batch means, Law & Kelton 2000, section 9.5). 1 for fewer than ten, and where all are
+    equal; what is left over of the last block is not used."""
+    size = math.isqrt(len(values))
+    spread = float(values.var()) if len(values) else 0.0
+    if len(values) < 10 or not spread:
+        return 1.0
+    means = values[: len(values) // size * size].reshape(-1, size).mean(axis=1)
+    return max(1.0, size * float(means.var(ddof=1)) / spread)
+
+
 def mean_t(values: Array, *, level: float = 0.95) -> Estimate:
     """Mean with Student's t interval; NaN values are left out."""
     kept = values[~np.isnan(values)]

@@ -89,12 +89,14 @@ def test_a_bench_is_kept_apart_printed_and_read_by_tools(slots: Path, capsys: py
         about["option"] == "slots~bench" and about["load"] == "bench" and about["backend"]["start_note"] == "made here"
     )
     assert about["bench"]["rates"] == [20.0] and about["machine"]["cores"] and (folder / "config.yaml").is_file()
-    assert result["mu_docs_per_s"] == {"value": 20.0, "low": 0.0, "high": None}, "one load of few documents"
+    mu = result["mu_docs_per_s"]
+    assert mu["value"] == 20 and mu["low"] < 17 and mu["high"] is None, "one load of few documents"
     assert result["target"] == {"p95_s": 5.0, "from": "target_p95_s"} and result["complete"] is True
     assert [one["load"] for one in result["loads"]] == ["single_stream", "offline", "server"]
     for one in result["loads"]:
         lines = [store.decode(json.loads(line)) for line in (folder / one["records"]).read_text().splitlines()]
-        assert len(lines) == one["n"] and len({(line.sample_id, line.repeat) for line in lines}) == one["n"]
+        sent = one.get("sent", one["n"])
+        assert len(lines) == sent and len({(line.sample_id, line.repeat) for line in lines}) == sent
     assert "closed loop" in out and "open loop" in out and "seconds from the scheduled send" in out
     last = [line for line in out.splitlines() if line.startswith("mu of slots is at least 20 docs/s")]
     assert len(last) == 1 and "these were the rates that were asked for" in last[0]
@@ -115,11 +117,12 @@ def check_figures(result: dict[str, Any]) -> None:
     assert alone["ttft_s"]["p50"]["value"] == pytest.approx(0.025, rel=0.6)
     assert alone["tpot_s"]["p50"]["value"] == pytest.approx(0.0025, rel=0.6)
     assert alone["prompt_cached_share"] == 0.2
-    assert server["n"] == 10 and server["valid"] == 10 and "n too small for p95" in server["latency_note"]
-    assert server["tokens_per_s"]["output"] == pytest.approx(11 * 10 / 0.53, rel=0.15)
+    assert server["sent"] == 30 and 3 <= server["n"] == server["valid"] <= 19, "half a second before, and behind"
+    assert 0 < server["first"] < 30 - server["n"] and "n too small for p95" in server["latency_note"]
+    assert server["tokens_per_s"]["output"] == pytest.approx(11 * server["throughput_docs_per_s"]["value"])
     assert server["peak_memory_mb"] is None or server["peak_memory_mb"] > 20
     if server["energy"]["provenance"] == "declared":
-        assert server["energy"]["joules_per_doc"] == pytest.approx(50 * 0.55 / 10, rel=0.3)
+        assert server["energy"]["joules_per_doc"] == pytest.approx(50 * 1.55 / 30, rel=0.3)
     assert result["counts"] == "valid answers" and any("asked up to" in note for note in result["notes"])
 
 
@@ -166,6 +169,7 @@ def test_from_python(slots: Path) -> None:
         (["limit=0"], "limit=0 must be at least 1"),
         (["loads=0"], "loads=0 must be at least 1"),
         (["warmup=0"], "warmup=0 must be at least 1"),
+        (["documents=0"], "documents=0 must be at least 1"),
         (["precision=0"], "precision=0 must lie in"),
         (["requests_per_min=5"], "requests_per_min is not for bench"),
         (["machine.watts=-3"], "machine.watts=-3 must be above 0"),
@@ -214,20 +218,25 @@ def test_a_server_of_ones_own(served: list[str], provider: Any) -> None:
     assert main([*served, "model.location=own", "rates=[40]"]) == 0
     result = store.read_json(Path("out/bench.json"))
     server = load(result, "server")
-    assert server["n"] == server["valid"] == 20 and server["peak_memory_mb"] is None, "its memory is not seen from here"
+    assert server["n"] == server["valid"] > 8 and server["peak_memory_mb"] is None, "its memory is not seen from here"
     log = provider.log()
     warmup = 2
-    assert log["totals"]["good"] == sum(one["n"] for one in result["loads"]) + warmup, "nothing came from a cache"
+    assert log["totals"]["good"] == sum(one.get("sent", one["n"]) for one in result["loads"]) + warmup, (
+        "nothing came from a cache"
+    )
 
 
 def test_refusals_are_failures_and_not_repeated(served: list[str], provider: Any) -> None:
     provider.reset(latency_ms=20, reply=REPLY, requests_per_minute=1800, burst_s=0.1, retry_after_s=0.05)
     assert main([*served, "model.location=own", "rates=[120]", "concurrency=2"]) in (0, 4)
     result = store.read_json(Path("out/bench.json"))
-    server = load(result, "server")
-    assert server["n"] == 60 and 30 < server["failed"] < 60 and server["sustained"] is False
+    server = result["loads"][-1]
+    assert server["sent"] == 180 and server["n"] / 2 < server["failed"] < server["n"]
+    assert server["sustained"] is (None if server["void"] else False), (
+        "a busy machine may send late, each time it tries"
+    )
     lines = (kept(Path(".")) / server["records"]).read_text().splitlines()
-    assert [len(store.decode(json.loads(line)).calls) for line in lines] == [1] * 60
+    assert [len(store.decode(json.loads(line)).calls) for line in lines] == [1] * 180
 
 
 def test_a_server_that_stops_answering_ends_the_bench(served: list[str], provider: Any) -> None:

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from scipy import stats as oracle
 from statsmodels.stats.proportion import proportion_confint
 
-from evals.stats import Estimate, bca_mean, clustered_mean, intervals, mean_t, quantile, ratio_bootstrap, wilson
+from evals.stats import (
+    Estimate,
+    bca_mean,
+    clustered_mean,
+    design_effect,
+    intervals,
+    mean_t,
+    quantile,
+    ratio_bootstrap,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (29, 30), (1, 200), (57, 100)])
@@ -190,3 +200,21 @@ def test_totals_that_are_not_known_have_no_ratio() -> None:
         numerator = np.array([1.0] * known + [math.nan] * (6 - known))
         found = ratio_bootstrap(numerator, numerator + 1)
         assert math.isnan(found.value) and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_design_effect_of_independent_repeated_and_autoregressive_values() -> None:
+    random = np.random.default_rng(3)
+    assert design_effect(random.random(100_000)) == pytest.approx(1, abs=0.15)
+    assert design_effect(np.repeat(random.random(20_000), 5)) == pytest.approx(5, rel=0.1)
+    values = np.zeros(100_000)
+    for at in range(1, len(values)):
+        values[at] = 0.8 * values[at - 1] + random.standard_normal()
+    assert design_effect(values) == pytest.approx((1 + 0.8) / (1 - 0.8), rel=0.15), "AR(1), closed form"
+
+
+@given(st.lists(st.integers(0, 1), max_size=60))
+def test_design_effect_is_one_or_more(values: list[int]) -> None:
+    found = design_effect(np.array(values, np.float64))
+    assert 1 <= found <= max(1, len(values))
+    if len(values) < 10 or len(set(values)) < 2:
+        assert found == 1

@@ -26,11 +26,16 @@ class BenchKeys:
         float | None,
         "seconds that 95 % of the documents must stay within; null: 3 x the single stream's p95, 0.1 or more",
     ] = None
+    documents: Annotated[
+        int, "that count at mu and at the next rate above it; fewer are quicker and less sure; not with duration_s"
+    ] = 200
     duration_s: Annotated[
-        float | None, "seconds of each load; null: 30, longer where 20 documents or two targets take longer"
+        float | None,
+        "seconds of each load; null: 30, longer where 20 documents or two targets take longer, and near mu as long as "
+        "`documents` or ten targets take",
     ] = None
     rates: Annotated[Rates | None, "documents a second to offer, e.g. rates=[1,2,4]; null: searched for"] = None
-    loads: Annotated[int, "rates that are offered at most"] = 12
+    loads: Annotated[int, "rates that are offered at most"] = 16
     precision: Annotated[float, "the search ends where the rates around mu are so close: 0.05 is 5 %"] = 0.05
     warmup: Annotated[int, "documents that are answered before anything is counted"] = 2
     out: Annotated[str | None, "folder that also gets bench.csv and bench.json"] = None
@@ -56,7 +61,7 @@ class BenchSettings(Asked, BenchKeys):
     policy: Annotated[str | None, "not for bench: a hybrid's two models are benched one by one"] = None
 
     def __post_init__(self) -> None:
-        for name, least in (("limit", 1), ("concurrency", 1), ("loads", 1), ("warmup", 1)):
+        for name, least in (("limit", 1), ("concurrency", 1), ("loads", 1), ("warmup", 1), ("documents", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"{name}={value} must be at least {least}")
         for name in ("target_p95_s", "duration_s", "timeout_s", "attempt_timeout_s"):

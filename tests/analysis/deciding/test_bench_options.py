@@ -33,7 +33,7 @@ def benched(root: Path, mu: float | None = 2.0, *, stamp: str = "2026-11-25T10",
         "documents": 40,
         "created": stamp,
         "why": "no rate was sustained",
-        "loads": [{**load, "latency_s": {"p95": p95}}],
+        "loads": [{**load, "n": 300, "latency_s": {"p95": p95}}],
     }
     (where / "manifest.json").write_text(json.dumps(about))
     (where / "bench.json").write_text(json.dumps(found))
