@@ -27,6 +27,8 @@ from evals.report.bench import line
 MOST_ALONE = 200
 """Documents of the single stream at most: enough for its p95."""
 AT_ONCE_WIRE = 64
+ROUNDS = 2
+"""Documents all at once at least, for each that is under way: those of the first round begin together."""
 TIMES_ALONE = 3.0
 """The target where none is said: so many times the single stream's p95, and no less than `LEAST_TARGET_S`."""
 FAILED_WARMUPS = 5
@@ -131,13 +133,15 @@ class Bench:
         self.found.target_from = "target_p95_s" if said else usual
 
     async def _at_once(self) -> None:
-        alone = self.found.closed("single_stream")
         seconds, least = self.times.closed
+        width = self._width(self.found.closed("single_stream"), seconds)
+        if not self.settings.duration_s:
+            least = max(least, ROUNDS * width)
 
         def enough(done: int, passed: float) -> bool:
             return passed >= seconds and done >= least
 
-        load, about = await self._closed("offline", self._width(alone, seconds), enough)
+        load, about = await self._closed("offline", width, enough)
         self._keep(load, self._shots(load.shots), about)
 
     def _width(self, alone: Mapping[str, Any], seconds: float) -> int:
@@ -147,9 +151,10 @@ class Bench:
             return self.settings.concurrency
         if answering.account(self.model):
             return AT_ONCE_WIRE
-        slots = answering.capacity(self.about["backend"]) or 1
+        if slots := answering.capacity(self.about["backend"]):
+            return slots + max(2, slots // 4)
         each = alone["latency_s"]["p50"]["value"] or seconds
-        return max(2 * slots, min(AT_ONCE_WIRE, math.ceil(seconds / max(each, 1e-3))))
+        return max(2, min(AT_ONCE_WIRE, math.ceil(seconds / max(each, 1e-3))))
 
     async def _closed(
         self, name: str, concurrency: int, enough: Callable[[int, float], bool]
@@ -175,6 +180,7 @@ class Bench:
             shots,
             target_s=target,
             seconds=seconds,
+            places=about["concurrency"],
             stopped_s=load.stopped_s if about["concurrency"] > 1 else None,
             valid_only=self.found.valid_only,
         )

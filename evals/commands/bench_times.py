@@ -10,7 +10,7 @@ SECONDS, DOCUMENTS, TARGETS = 30.0, 20, 2
 LONG = 10
 """Targets of an open loop near mu: near its capacity a deployment takes long to fall behind."""
 LEAST_TARGET_S = 0.1
-LEAST_VALID = 0.25
+LEAST_VALID = 0.5
 """Where fewer answers are valid, a load takes no more documents than for this share."""
 
 

@@ -19,6 +19,8 @@ LAG_S, LAG_SHARE = 0.010, 0.01
 """A load is void where the load generator's p99 lag is above the larger of so many seconds and this share of the target."""
 GROWING = 0.03
 """A backlog grows where more than this share of the offered rate is left over."""
+LEAST_FULL = 5
+"""Answers under full load that make a throughput."""
 _BEFORE, _LAST = (0.1, 0.5), 0.95
 """Shares of the time: the backlog of the first is compared with that from the second on."""
 
@@ -51,11 +53,13 @@ def figures(
     target_s: float | None,
     seconds: float,
     begin_s: float | None = None,
+    places: int = 1,
     stopped_s: float | None = None,
     valid_only: bool = True,
 ) -> dict[str, Any]:
     """The figures of one load. Of an open loop those documents count that were due in the `seconds` from `begin_s` on; of
-    a closed one, which took `seconds`, all. `stopped_s`: when the last document of a closed loop was begun."""
+    a closed one, which took `seconds`, all; its throughput is that of the time in which its `places` were full, which ends
+    at `stopped_s`, when its last document was begun."""
     every = shots
     if begin_s is not None:
         shots = [one for one in every if one.due_s is not None and begin_s <= one.due_s < begin_s + seconds]
@@ -63,8 +67,7 @@ def figures(
     waits = np.array([one.latency_s for one in shots if one.answered or one.timed_out], np.float64)
     inside = [one for one in answered if target_s is not None and one.latency_s <= target_s]
     if begin_s is None:
-        window, span = _window(answered, stopped_s, seconds)
-        start = 0.0
+        window, start, span = _window(answered, places, stopped_s, seconds)
     else:
         start, span = begin_s, seconds
         window = [one for one in every if one.answered and start <= one.ended_s < start + span]
@@ -127,14 +130,20 @@ def _by_length(answered: Sequence[Shot]) -> dict[str, Any] | None:
     }
 
 
-def _window(answered: Sequence[Shot], stopped_s: float | None, seconds: float) -> tuple[Sequence[Shot], float]:
-    """Answers that came while a closed loop was on, and over how long: those before the last document was begun, since
-    afterwards fewer and fewer are under way."""
+def _window(
+    answered: Sequence[Shot], places: int, stopped_s: float | None, seconds: float
+) -> tuple[Sequence[Shot], float, float]:
+    """Answers that came while a closed loop was under full load, from when, and over how long: not the first of each place,
+    which all begin together, and none after the last document was begun, since fewer and fewer are under way then. Where
+    too few are left, all."""
+    whole = max([seconds, *(one.ended_s for one in answered)])
     if stopped_s is None:
-        return answered, max([seconds, *(one.ended_s for one in answered)])
-    full = [one for one in answered if one.ended_s <= stopped_s]
-    kept = full if len(full) >= min(len(answered), 5) else answered
-    return kept, max((one.ended_s for one in kept), default=seconds)
+        return answered, 0.0, whole
+    ends = sorted((one for one in answered if one.ended_s <= stopped_s), key=lambda one: one.ended_s)
+    if len(ends) - places >= LEAST_FULL:
+        start = ends[places - 1].ended_s
+        return ends[places:], start, ends[-1].ended_s - start
+    return answered, 0.0, whole
 
 
 def _throughput(window: Sequence[Shot], start: float, span: float) -> dict[str, Any]:

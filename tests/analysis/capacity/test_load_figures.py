@@ -104,10 +104,20 @@ def test_documents_that_are_late_together_are_fewer_than_they_seem() -> None:
 def test_throughput_of_a_closed_loop_is_of_the_time_in_which_it_was_full() -> None:
     full = [shot(None, 0.5 * (at // 4 + 1)) for at in range(80)]  # four at a time, twice a second
     tail = [shot(None, 10.0 + at, latency_s=1.0) for at in range(1, 5)]
-    found = figures([*full, *tail], target_s=None, seconds=14, stopped_s=10.0)
+    found = figures([*full, *tail], target_s=None, seconds=14, places=4, stopped_s=10.0)
     assert found["throughput_docs_per_s"]["value"] == pytest.approx(8.0)
     assert found["throughput_docs_per_s"]["low"] == pytest.approx(8.0, rel=0.15)
     assert found["share"] is None and found["goodput_docs_per_s"] is None
+
+
+def test_the_first_round_of_a_closed_loop_is_none_of_its_throughput() -> None:
+    """Thirty-two begin together and are read first: the first are answered after 60 s, then one each second."""
+    shots = [shot(None, 60.0 + at) for at in range(96)]
+    found = figures(shots, target_s=None, seconds=160, places=32, stopped_s=130.0)
+    assert found["throughput_docs_per_s"]["value"] == pytest.approx(1.0)
+    assert found["throughput_docs_per_s"]["n"] == 71 - 32 and found["n"] == 96
+    few = figures(shots[:34], target_s=None, seconds=160, places=32, stopped_s=93.0)
+    assert few["throughput_docs_per_s"]["value"] == pytest.approx(34 / 160), "too few are left: all of them"
 
 
 def test_tokens_and_what_is_not_reported() -> None:
