@@ -23,6 +23,8 @@ from evals.pricing import STANDARD, call_cost_usd, own_prices, paid_here, tier_p
 
 WIRE_CONCURRENCY = 8
 WIRE_ATTEMPT_TIMEOUT_S = 60.0
+DEADLINE_S = 900.0
+"""Of a document, where `timeout_s` is null."""
 
 
 def account(model: Model) -> str | None:
@@ -54,6 +56,16 @@ def concurrency(settings: RunSettings, facts: Mapping[str, Any]) -> int:
     if any(one.model.get("base_url") for one in own.values()):
         return 1
     return max(capacity((facts.get(key) or {}) if sides else facts) or 1 for key in own)
+
+
+def deadline_s(settings: RunSettings, model: Model | Router, under_way: int) -> float:
+    """Seconds that a document may take with all its attempts: what is said; else `DEADLINE_S`, and in this machine, whose
+    time those that are under way together share, as much for each of them. A library that hangs is found out sooner
+    (`engine.worker_child`)."""
+    if settings.timeout_s is not None:
+        return settings.timeout_s
+    sides = model.models.values() if isinstance(model, Router) else [model]
+    return DEADLINE_S * (1 if all(account(one) for one in sides) else max(1, under_way))
 
 
 def limits(settings: RunSettings, model: Model) -> dict[str, Any]:

@@ -274,12 +274,13 @@ class Bench:
         asking = answering.asking(
             self.asked, self.model, caches={}, prices=self.prices, spent=self._spent, egress=self._egress
         )
+        slots = answering.capacity(self.about["backend"]) or 1
         return Load(
             task=self._prepared,
             model=self.model,
             sink=sink,
             concurrency=concurrency,
-            timeout_s=self.asked.timeout_s,
+            timeout_s=answering.deadline_s(self.asked, self.model, max(concurrency, slots)),
             seed=self.asked.seed,
             **{**asking, **other},
         )

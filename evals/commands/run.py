@@ -260,7 +260,7 @@ def _engine(settings: RunSettings, job: _Job, caches: Mapping[str, ResponseCache
         concurrency=job.about["concurrency"],
         repeats=settings.repeats,
         skip=job.done.keys(),
-        timeout_s=settings.timeout_s,
+        timeout_s=answering.deadline_s(settings, job.model, job.about["concurrency"]),
         seed=settings.seed,
         on_call=watch.on_call,
         **answering.asking(settings, job.model, caches=caches, prices=job.prices, spent=spent, egress=egress),

@@ -19,6 +19,9 @@ from evals.errors import CallFailed, EvalsError, FatalCall, UserError, WeightsEr
 from evals.models.base import Batched, Follower, InProcess, Mark, MarkName
 
 Marks = Sequence[tuple[MarkName, float]]
+STEP_S, SET_S = 900.0, 30.0
+"""A step of a model that holds several requests, some tokens of each, ends within so long or never will; the watch is set
+anew that often."""
 
 
 def main(pipe: Connection, factory: bytes, log: str | None, first: Mapping[str, Any] | None = None) -> None:
@@ -132,9 +135,13 @@ class _Together:
 
     def run(self) -> None:
         """Take requests as they come, and go on with all that are in hand, until the pipe closes."""
+        watch = _Watch()
         while self._listen():
             if self._held:
+                watch.begins()
                 self._step()
+            if not self._held:
+                watch.rests()
 
     def _listen(self) -> bool:
         """Take what has come, and wait for it where nothing is in hand. False: it is time to end."""
@@ -175,6 +182,26 @@ class _Together:
         held, self._held = self._held, {}
         for ticket, marks in held.items():
             _reply(self._pipe, ticket, error, marks)
+
+
+class _Watch:
+    """Ends this process where a step takes longer than any does: the library hangs. Its stacks are in the log then."""
+
+    def __init__(self) -> None:
+        self._set_s: float | None = None
+
+    def begins(self) -> None:
+        """Before each step: setting it takes a thread, so it is done now and then."""
+        now = time.monotonic()
+        if self._set_s is None or now - self._set_s > SET_S:
+            faulthandler.dump_traceback_later(STEP_S, exit=True, file=2)
+            self._set_s = now
+
+    def rests(self) -> None:
+        """Nothing is in hand: waiting is no hanging."""
+        if self._set_s is not None:
+            faulthandler.cancel_dump_traceback_later()
+            self._set_s = None
 
 
 class _OneByOne:

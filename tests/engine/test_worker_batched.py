@@ -102,6 +102,23 @@ def test_a_native_crash_fails_what_is_in_hand_there_and_nothing_else(processes: 
     assert "Fatal Python error: Aborted" in told, "where it was is in the log"
 
 
+def test_a_step_that_hangs_ends_its_process_and_waiting_is_no_hanging(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+
+    async def work(worker: Worker, facts: dict[str, Any]) -> None:
+        first = said(await answers(worker, ["a"]))[0]["pid"]
+        await asyncio.sleep(2.5)
+        assert said(await answers(worker, ["b"]))[0]["pid"] == first, "nothing was in hand meanwhile"
+        found = await answers(worker, ["!hang:1", "c"])
+        assert [one.kind for one in found if isinstance(one, CallFailed)] == ["crashed"] * 2
+        assert said(await answers(worker, ["d"]))[0]["text"] == "d" and worker.restarts == 1
+
+    run(work, Worker(made(slots=2, ends_within_s=1.5), name="slots", log=log))
+    told = log.read_text()
+    assert "Timeout" in told and "in step" in told, "where it hung is in the log"
+    assert "slots: the worker ended with exit code 1 with 2 requests in hand" in told
+
+
 def test_a_child_that_keeps_dying_is_given_up_and_the_other_goes_on() -> None:
     async def work(worker: Worker, _: object) -> None:
         for _number in range(4):

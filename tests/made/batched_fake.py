@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.core import Completion, Request, Usage
+from evals.engine import worker_child
 from evals.errors import CallFailed
 from evals.models.base import Mark
 
@@ -17,8 +18,9 @@ class Slots:
     """Answers with its process id and the request's text; does what is said behind `!` in that text:
 
     `!abort:N` ends the process (SIGABRT) in a step with N or more in hand, `!raise:N` and `!memory:N` fail that step;
-    `!refuse` cannot be answered, `!long` never ends, `!odd` cannot be sent back. `loads` is a folder that counts how often it
-    was loaded; load number `dies_at` is killed, and `other_at` says other settings. `stuck_at` never loads.
+    `!hang:N` hangs there; `!refuse` cannot be answered, `!long` never ends, `!odd` cannot be sent back. `loads` is a folder that counts how often it
+    was loaded; load number `dies_at` is killed, and `other_at` says other settings. `stuck_at` never loads. `ends_within_s`: how
+    long its worker lets a step take.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Slots:
         stuck_at: int | None = None,
         fewer_at: int | None = None,
         tunes: bool = False,
+        ends_within_s: float | None = None,
         reply: str = "",
     ) -> None:
         self.name, self.slots, self.processes = name, slots, processes
@@ -44,11 +47,14 @@ class Slots:
         self.tunes, self._threads = tunes, 1
         """Each load would choose other settings, were it not told what the first one chose."""
         self._followed = False
+        self._ends_within_s = ends_within_s
         self._held: dict[int, list[Any]] = {}
         """Ticket -> text, mark, steps so far."""
         self.most = 0
 
     def load(self) -> Mapping[str, Any]:
+        if self._ends_within_s is not None:
+            worker_child.STEP_S, worker_child.SET_S = self._ends_within_s, 0.01
         number = self._number()
         if number == self.dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -113,6 +119,8 @@ class Slots:
                     os.abort()
                 if what == "raise":
                     raise ValueError("a native\nerror")
+                if what == "hang":
+                    time.sleep(600)
                 if what == "memory":
                     raise MemoryError("no more")
 

@@ -14,6 +14,8 @@ LOWEST, HIGHEST = 1 / 16, 16.0
 """Shares of the offline throughput beyond which no rate is offered."""
 NEAR = 1.3
 """Rates around mu that are within this ratio are told apart by many documents; before, a few point the way."""
+ENOUGH = 0.8
+"""Of the documents that were asked for: how many come within a time, and are valid, is chance."""
 TRIES = 3
 """How often a rate is offered whose load is void."""
 
@@ -81,8 +83,8 @@ def _sure(
         near = bottom is not None and top is not None and top / bottom <= NEAR
         return Step(rate=step.rate, documents=documents) if near else step
     for rate in (bottom, top):
-        if rate is not None and (lacking := documents - counted(loads, rate)) > 0:
-            return Step(rate=rate, documents=lacking)
+        if rate is not None and (there := counted(loads, rate)) < ENOUGH * documents:
+            return Step(rate=rate, documents=documents - there)
     return step
 
 

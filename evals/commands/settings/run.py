@@ -78,7 +78,10 @@ class RunSettings:
     attempt_timeout_s: Annotated[
         float | None, "deadline of one attempt; null: 60 over a wire, timeout_s in process"
     ] = None
-    timeout_s: Annotated[float, "deadline of one document, retries included, in seconds"] = 900.0
+    timeout_s: Annotated[
+        float | None,
+        "deadline of one document, retries included, in seconds; null: 900, in process as much for each that is under way",
+    ] = None
     budget: Annotated[
         BudgetSettings,
         "stop before more is used: budget.usd=5 (calls, and hours of a priced machine) .tokens=1e6 .minutes=30",
