@@ -39,7 +39,7 @@ class Bench:
 
     Keys: `mu_docs_per_s` {value, low, high} (documents a second), `target` {p95_s, from}, `share`, `why` (why no further
     rate was offered), `sentence`, `loads` (a row each: `load` single_stream, offline or server, `loop` closed or open,
-    `rate_docs_per_s` offered, `n, answered, failed, valid, in_time, throughput_docs_per_s, goodput_docs_per_s, share,
+    `rate_docs_per_s` offered, `documents` that were to count, `n, answered, failed, valid, in_time, throughput_docs_per_s, goodput_docs_per_s, share,
     latency_s` {p50, p95, p99}, `ttft_s, tpot_s, tokens_per_s, backlog, lag_p99_s, void, sustained, peak_memory_mb, energy,
     records`), `task, option, model, run, created, documents, load_s, complete, notes, exit_code`. Seconds; `None` is not
     measured.
@@ -230,7 +230,7 @@ def _written(
 def _notes(settings: BenchSettings, found: Measured, documents: int) -> list[str]:
     """What a reader must know of the figures."""
     said = []
-    asked = max((load["n"] for load in found.loads), default=0)
+    asked = max((load.get("sent", load["n"]) for load in found.loads), default=0)
     if asked > documents:
         said.append(
             f"each document was asked up to {-(-asked // documents):,} times in a load: a server that keeps prompts "
@@ -240,12 +240,14 @@ def _notes(settings: BenchSettings, found: Measured, documents: int) -> list[str
     if cached:
         said.append(f"up to {100 * max(cached):.0f} % of the prompt tokens of a load came from the server's own cache")
     at_mu = capacity.mu(found.open)["value"]
-    behind = sum(load["n"] for load in found.open if load["rate_docs_per_s"] == at_mu and not load["void"])
-    if at_mu and behind < capacity.ENOUGH_FOR_P95:
-        longer = "leave duration_s unset" if settings.duration_s else f"documents={capacity.ENOUGH_FOR_P95}"
+    judged = [load for load in found.open if load["rate_docs_per_s"] == at_mu and load["sustained"] is not None]
+    behind, enough = sum(load["share"]["n"] for load in judged), capacity.ENOUGH_FOR_P95
+    if at_mu and behind < capacity.ENOUGH * enough:
+        longer = "leave duration_s unset" if settings.duration_s else f"documents={enough}"
+        advice = "" if not settings.duration_s and settings.documents >= enough else f"; {longer}"
         said.append(
-            f"mu rests on {behind} documents at its rate, too few for a p95 (at least {capacity.ENOUGH_FOR_P95}): loads so "
-            f"short tend to put it too high; {longer}"
+            f"mu rests on {behind} documents at its rate, too few for a p95 (at least {enough}): loads so short tend to put "
+            f"it too high{advice}"
         )
     target = found.target_s
     if settings.duration_s and target and settings.duration_s < TARGETS * target:

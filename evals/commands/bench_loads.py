@@ -243,7 +243,13 @@ class Bench:
         due = [Due(at_s=at, sample=sample, repeat=repeat) for at, (sample, repeat) in
                zip(arrivals(rate, whole, seed=seed), pairs, strict=False)]  # fmt: skip
         self.say(f"server, {capacity.docs(rate)} docs/s: {len(due):,} documents over {whole:.3g} s")
-        load = self._load(sink=lambda *_: None, attempts=self.settings.attempts or 1, limiter=Unlimited())
+        slots = answering.capacity(self.about["backend"]) or 1
+        load = self._load(
+            sink=lambda *_: None,
+            attempts=self.settings.attempts or 1,
+            limiter=Unlimited(),
+            timeout_s=answering.deadline_s(self.asked, self.model, slots),
+        )
         end = self._meter.span(time.monotonic)
         file = f"records-server-{number:02d}.jsonl"
         try:
@@ -260,6 +266,7 @@ class Bench:
             "documents": documents,
             "first": sum((one.due_s or 0.0) < edge for one in shots),
             "sent": len(shots),
+            "answered_at_all": sum(one.answered for one in shots),
             "peak_memory_mb": self._memory(),
             **capacity.figures(shots, target_s=target, seconds=seconds, begin_s=edge, valid_only=self.found.valid_only),
             "backlog": capacity.backlog(shots, rate, whole),
@@ -274,15 +281,13 @@ class Bench:
         asking = answering.asking(
             self.asked, self.model, caches={}, prices=self.prices, spent=self._spent, egress=self._egress
         )
-        slots = answering.capacity(self.about["backend"]) or 1
         return Load(
             task=self._prepared,
             model=self.model,
             sink=sink,
             concurrency=concurrency,
-            timeout_s=answering.deadline_s(self.asked, self.model, max(concurrency, slots)),
             seed=self.asked.seed,
-            **{**asking, **other},
+            **{"timeout_s": answering.deadline_s(self.asked, self.model, concurrency), **asking, **other},
         )
 
     def _count(self, shots: Iterable[Shot]) -> None:

@@ -40,8 +40,8 @@ class Measured:
 
     @property
     def dead(self) -> bool:
-        """Did the deployment stop answering: nothing at all came of the last open loop?"""
-        return bool(self.open) and not self.open[-1]["answered"]
+        """Did the deployment stop answering: nothing at all came of the last open loop, its edges included?"""
+        return bool(self.open) and not self.open[-1]["answered_at_all"]
 
     @property
     def open(self) -> list[dict[str, Any]]:
@@ -81,13 +81,18 @@ class Times:
 
     def beforehand(self, documents: int) -> str:
         """What a bench will do and take, told before it starts; quick documents are assumed until some are measured."""
-        each, rates, loads = self.settings.duration_s or SECONDS, self.settings.rates, self.settings.loads
-        least, most = (len(rates), len(rates)) if rates else (min(5, loads), loads)
+        settings = self.settings
+        each, rates, loads = settings.duration_s or SECONDS, settings.rates, settings.loads
+        opened = [max(each, (self.documents or 0) / rate) for rate in rates or ()] or [each] * min(5, loads)
+        edges = [2 * min(one, settings.target_p95_s or 0.0) for one in opened]
+        least = 2 * each + sum(opened) + sum(edges)
+        most = least if rates else 2 * each + loads * (each + edges[0])
         count = f"{len(rates)}" if rates else f"up to {loads}"
-        slow = "" if self.settings.duration_s else ", longer where a document takes seconds"
+        slow = "" if settings.duration_s else f", longer below {settings.documents / SECONDS:.2g} documents a second"
         return (
             f"{documents:,} documents, asked over and over: one at a time, all at once, then {count} rates of arrivals, "
-            f"{each:g} s each; about {span(each * (2 + least), each * (2 + most))}{slow} (documents=..., duration_s=...)"
+            f"{each:g} s each and up to a target before and behind; about {span(least, most)}{slow} (documents=..., "
+            "duration_s=...)"
         )
 
 

@@ -130,22 +130,22 @@ class _Together:
     def __init__(self, pipe: Connection, model: Batched) -> None:
         self._pipe = pipe
         self._model = model
+        self._watch = _Watch()
         self._held: dict[int, list[tuple[MarkName, float]]] = {}
         """Marks of what is in hand, by ticket."""
 
     def run(self) -> None:
         """Take requests as they come, and go on with all that are in hand, until the pipe closes."""
-        watch = _Watch()
         while self._listen():
             if self._held:
-                watch.begins()
+                self._watch.begins()
                 self._step()
-            if not self._held:
-                watch.rests()
 
     def _listen(self) -> bool:
         """Take what has come, and wait for it where nothing is in hand. False: it is time to end."""
         while not self._held or self._pipe.poll():
+            if not self._held:
+                self._watch.rests()
             match _heard(self._pipe):
                 case ("ask", ticket, request, sent_s):
                     self._begin(ticket, request, sent_s)

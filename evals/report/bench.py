@@ -49,6 +49,8 @@ def line(load: Mapping[str, Any]) -> str:
         return said
     if load["void"]:
         return f"{said}: void, {load['void']}"
+    if load["sustained"] is None:
+        return f"{said}: no answer counts"
     share = load["share"]["value"]
     grows = ", the backlog grows" if load["backlog"]["growing"] else ""
     inside = "-" if share is None else f"{100 * share:.1f} %"
@@ -206,6 +208,8 @@ def _waits(load: Mapping[str, Any]) -> list[str]:
 def _verdict(load: Mapping[str, Any]) -> str:
     if load["void"]:
         return "void"
+    if load["sustained"] is None:
+        return "no answer counts"
     if load["sustained"]:
         return "sustained"
     return "no: backlog grows" if load["backlog"]["growing"] else "no: too late"

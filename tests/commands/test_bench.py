@@ -240,7 +240,7 @@ def test_refusals_are_failures_and_not_repeated(served: list[str], provider: Any
 
 
 def test_a_server_that_stops_answering_ends_the_bench(served: list[str], provider: Any) -> None:
-    provider.reset(latency_ms=20, reply=REPLY, requests_per_minute=60, burst_s=60)  # sixty, and then hardly any
+    provider.reset(latency_ms=20, reply=REPLY, requests_per_minute=6, burst_s=600)  # sixty, and then hardly any
     assert main([*served, "model.location=own", "concurrency=4", "attempts=1"]) == 4
     result = store.read_json(Path("out/bench.json"))
     assert result["complete"] is True and result["exit_code"] == 4 and len(result["loads"]) < 6

@@ -109,6 +109,11 @@ def test_a_step_that_hangs_ends_its_process_and_waiting_is_no_hanging(tmp_path: 
         first = said(await answers(worker, ["a"]))[0]["pid"]
         await asyncio.sleep(2.5)
         assert said(await answers(worker, ["b"]))[0]["pid"] == first, "nothing was in hand meanwhile"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await worker.generate(ask("!long"), no_mark)
+        await asyncio.sleep(2.5)
+        assert said(await answers(worker, ["b"]))[0]["pid"] == first, "it was cancelled, and nothing in hand since"
         found = await answers(worker, ["!hang:1", "c"])
         assert [one.kind for one in found if isinstance(one, CallFailed)] == ["crashed"] * 2
         assert said(await answers(worker, ["d"]))[0]["text"] == "d" and worker.restarts == 1

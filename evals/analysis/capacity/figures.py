@@ -5,7 +5,7 @@ coming: a queue that begins empty, or that nothing follows, is quicker than the 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,10 +215,3 @@ def lag(lags: Sequence[float | None], beats: Sequence[float], target_s: float) -
 def _p99(values: Sequence[float | None]) -> float | None:
     known = np.array([one for one in values if one is not None], np.float64)
     return float(np.quantile(known, 0.99)) if len(known) else None
-
-
-def is_sustained(load: Mapping[str, Any]) -> bool | None:
-    """Of an open loop's figures; `None` where it is void or nothing of it counts."""
-    if load["void"] or load["share"]["value"] is None:
-        return None
-    return bool(load["share"]["value"] >= SHARE and not load["backlog"]["growing"])

@@ -10,6 +10,8 @@ from evals.analysis.capacity.mu import verdicts
 
 FIRST, STEPS, FURTHER = 0.7, (0.9, 1.0, 1.25, 2.0), 1.6
 """Rates that are offered first, as shares of the offline throughput; from there on each is so many times the one before."""
+HALF, LITTLE = 2.0, 1.2
+"""By how much a rate is lowered below which none was sustained: by little where it rests on many documents."""
 LOWEST, HIGHEST = 1 / 16, 16.0
 """Shares of the offline throughput beyond which no rate is offered."""
 NEAR = 1.3
@@ -36,15 +38,21 @@ def next_rate(
     """From the open loops so far: up from `FIRST` of the offline throughput until one is not sustained (down where that
     is not), then the middle between the two until they are within `precision` of each other and rest on so many
     `documents` each (`None`: on what a load has). What was void is offered again, `TRIES` times in all; then it is the end
-    of the road upwards. `most`: loads that are not void."""
+    of the road upwards; where no answer counted, of the whole. `most`: different rates, and half as many loads."""
     if not loads:
         return Step(rate=FIRST * offline)
     last = loads[-1]
-    if last["void"] and [one["rate_docs_per_s"] for one in loads].count(last["rate_docs_per_s"]) < TRIES:
+    if last["sustained"] is None and _lost(loads, last["rate_docs_per_s"]) < TRIES:
         return Step(rate=last["rate_docs_per_s"], documents=last.get("documents"))
+    if last["sustained"] is None and not last["void"]:
+        return Step(
+            why=f"of {TRIES} loads at {docs(last['rate_docs_per_s'])} docs/s no answer counts: too few are valid"
+        )
     found, void = verdicts(loads), _void(loads)
-    if len(found) + len(void) >= most or sum(one["sustained"] is not None for one in loads) >= 2 * most:
+    if len(found) + len(void) >= most:
         return Step(why=f"{len(found) + len(void)} rates were offered (loads={most})")
+    if len(loads) >= 2 * most:
+        return Step(why=f"{len(loads)} loads were made, twice the {most} that are rates at most (loads={most})")
     failed = [rate for rate, held in found.items() if not held]
     top = min([*failed, *void], default=None)
     below = [rate for rate, held in found.items() if held and (top is None or rate < top)]
@@ -53,10 +61,15 @@ def next_rate(
     if top is None:
         following = _up(max(below), offline)
     elif not below:
-        following = _down(top, offline, void)
+        following = _down(top, offline, void, LITTLE if documents and counted(loads, top) else HALF)
     else:
         following = _between(max(below), top, void, precision)
     return _sure(loads, following, max(below, default=None), None if top in void else top, documents)
+
+
+def _lost(loads: Sequence[Mapping[str, Any]], rate: float) -> int:
+    """Loads at a rate that say nothing."""
+    return sum(one["rate_docs_per_s"] == rate and one["sustained"] is None for one in loads)
 
 
 def _void(loads: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -76,14 +89,16 @@ def _between(bottom: float, top: float, void: Sequence[float], precision: float)
 def _sure(
     loads: Sequence[Mapping[str, Any]], step: Step, bottom: float | None, top: float | None, documents: int | None
 ) -> Step:
-    """The step with the documents that it takes; at the end, first those that one of the two rates lacks."""
-    if documents is None:
+    """The step with the documents that it takes; at the end, first those that one of the two rates lacks, unless loads for
+    them were lost time and again, or no rate was sustained at all."""
+    if documents is None or (step.rate is None and bottom is None):
         return step
     if step.rate is not None:
-        near = bottom is not None and top is not None and top / bottom <= NEAR
+        near = top is not None and (counted(loads, top) > 0 if bottom is None else top / bottom <= NEAR)
         return Step(rate=step.rate, documents=documents) if near else step
     for rate in (bottom, top):
-        if rate is not None and (there := counted(loads, rate)) < ENOUGH * documents:
+        there = documents if rate is None or _lost(loads, rate) >= TRIES else counted(loads, rate)
+        if there < ENOUGH * documents:
             return Step(rate=rate, documents=documents - there)
     return step
 
@@ -105,13 +120,13 @@ def _up(rate: float, offline: float) -> Step:
     return Step(rate=following)
 
 
-def _down(rate: float, offline: float, void: Sequence[float]) -> Step:
-    if rate / 2 < LOWEST * offline:
+def _down(rate: float, offline: float, void: Sequence[float], times: float) -> Step:
+    if rate / times < LOWEST * offline:
         late = "; the load generator itself was late" if rate in void else ""
         return Step(
             why=f"not even {docs(rate)} docs/s was sustained, {rate / offline:.2g} of the offline throughput{late}"
         )
-    return Step(rate=rate / 2)
+    return Step(rate=rate / times)
 
 
 def docs(rate: float) -> str:

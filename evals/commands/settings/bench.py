@@ -31,7 +31,7 @@ class BenchKeys:
     ] = 200
     duration_s: Annotated[
         float | None,
-        "seconds of each load; null: 30, longer where 20 documents or two targets take longer, and near mu as long as "
+        "seconds that count of each load, an open one has up to a target before and behind; null: 30, longer where 20 documents or two targets take longer, and near mu as long as "
         "`documents` or ten targets take",
     ] = None
     rates: Annotated[Rates | None, "documents a second to offer, e.g. rates=[1,2,4]; null: searched for"] = None
