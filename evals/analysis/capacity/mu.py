@@ -18,8 +18,6 @@ from evals.stats import Array
 STEEP, SPREAD = math.log(10.0), 0.7
 """How steeply the log odds of being in time fall around mu, for each hundred percent of it: log mean and deviation of
 what is believed before a load is seen: the middle 95 % is 2.5 to 39."""
-STEADY = 0.5
-"""Share in time of a load that is not swamped: of one that is, the later documents are the late ones, by no chance."""
 GRID, BEYOND = 400, 1.25
 """Rates that mu may be: up to so many times the highest that was offered."""
 AGAINST = 6.0
@@ -67,13 +65,13 @@ def mu(loads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _interval(loads: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """The middle 95 % of mu's posterior on a grid: log odds of being in time fall linearly with the rate and are those of
-    `SHARE` at mu. Documents of each count as the independent ones that say the same, by the largest design effect of a load
-    that was not swamped (where all are in time it cannot be seen), and of a load no more than `ENOUGH_FOR_P95`: the
-    line is not exact. Where less than half are in time it is none any more: such a load says that it is less than half.
-    A backlog that grows says that mu lies below, whatever was in time so far."""
+    `SHARE` at mu. Documents count as the independent ones that say the same, by the largest design effect of all loads
+    (where all are in time it cannot be seen, and one that is swamped makes the interval rather too wide), and of a load no
+    more than `ENOUGH_FOR_P95`: the line is not exact. Where less than half are in time it is none any more: such a load
+    says that it is less than half. A backlog that grows says that mu lies below, whatever was in time so far."""
     rates = np.array([one["rate_docs_per_s"] for one in loads], np.float64)
     growing = np.array([bool(one["backlog"]["growing"]) for one in loads])
-    alike = max((one["share"]["design_effect"] for one in loads if one["share"]["value"] >= STEADY), default=1.0)
+    alike = max(one["share"]["design_effect"] for one in loads)
     n = np.where(growing, 0.0, np.minimum([one["share"]["n"] / alike for one in loads], ENOUGH_FOR_P95))
     shares = np.maximum([one["share"]["value"] for one in loads], 0.5)
     grid = np.geomspace(rates.min() / 4, rates.max() * BEYOND, GRID)
