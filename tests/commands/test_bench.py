@@ -239,8 +239,11 @@ def test_refusals_are_failures_and_not_repeated(served: list[str], provider: Any
     assert [len(store.decode(json.loads(line)).calls) for line in lines] == [1] * 180
 
 
+@pytest.mark.slow  # its 429s say when to come again, and that is waited for
 def test_a_server_that_stops_answering_ends_the_bench(served: list[str], provider: Any) -> None:
-    provider.reset(latency_ms=20, reply=REPLY, requests_per_minute=6, burst_s=600)  # sixty, and then hardly any
+    provider.reset(
+        latency_ms=20, reply=REPLY, requests_per_minute=6, burst_s=600, retry_after_s=0.05
+    )  # sixty, and then hardly any
     assert main([*served, "model.location=own", "concurrency=4", "attempts=1"]) == 4
     result = store.read_json(Path("out/bench.json"))
     assert result["complete"] is True and result["exit_code"] == 4 and len(result["loads"]) < 6

@@ -107,18 +107,18 @@ def test_a_step_that_hangs_ends_its_process_and_waiting_is_no_hanging(tmp_path: 
 
     async def work(worker: Worker, facts: dict[str, Any]) -> None:
         first = said(await answers(worker, ["a"]))[0]["pid"]
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.3)
         assert said(await answers(worker, ["b"]))[0]["pid"] == first, "nothing was in hand meanwhile"
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await worker.generate(ask("!long"), no_mark)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.3)
         assert said(await answers(worker, ["b"]))[0]["pid"] == first, "it was cancelled, and nothing in hand since"
         found = await answers(worker, ["!hang:1", "c"])
         assert [one.kind for one in found if isinstance(one, CallFailed)] == ["crashed"] * 2
         assert said(await answers(worker, ["d"]))[0]["text"] == "d" and worker.restarts == 1
 
-    run(work, Worker(made(slots=2, ends_within_s=1.5), name="slots", log=log))
+    run(work, Worker(made(slots=2, ends_within_s=0.8), name="slots", log=log))
     told = log.read_text()
     assert "Timeout" in told and "in step" in told, "where it hung is in the log"
     assert "slots: the worker ended with exit code 1 with 2 requests in hand" in told
