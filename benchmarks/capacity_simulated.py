@@ -78,32 +78,30 @@ def load(
     serve: Serve, target: float, rate: float, seconds: float, seed: int, documents: int | None
 ) -> dict[str, object]:
     """One open loop, as `bench` makes and judges it."""
-    from simulated_queues import shot
+    from simulated_queues import judged, shot
 
-    from evals.analysis import capacity
     from evals.engine.load import arrivals
 
     edge = min(target, seconds)
-    dues = arrivals(rate, seconds + 2 * edge, seed=seed)
+    whole = seconds + 2 * edge
+    dues = arrivals(rate, whole, seed=seed)
     shots = [shot(due, end) for due, end in zip(dues, serve(dues, random.Random(f"{seed} {rate}")), strict=True)]
-    found = {"rate_docs_per_s": rate, "void": None, "documents": documents, "took": seconds + 2 * edge}
-    found |= capacity.figures(shots, target_s=target, seconds=seconds, begin_s=edge)
-    found |= {"backlog": capacity.backlog(shots, rate, seconds + 2 * edge)}
-    return found | {"sustained": capacity.is_sustained(found)}
+    return judged(shots, rate, seconds, edge, target=target, documents=documents) | {"took": whole}
 
 
 def bench(serve: Serve, target: float, offline: float, seed: int, documents: int | None) -> list[dict[str, object]]:
     """The open loops of a bench."""
     from evals.analysis import capacity
-    from evals.commands.bench_times import DOCUMENTS, LONG, SECONDS, TARGETS
+    from evals.commands.bench_times import Measured, Times
+    from evals.commands.settings.bench import BenchSettings
 
+    times, found = Times(BenchSettings(task={}, model={})), Measured(target_s=target)
     loads: list[dict[str, object]] = []
     while True:
         step = capacity.next_rate(loads, offline, precision=0.05, most=16, documents=documents)
         if step.rate is None:
             return loads
-        wanted, targets = (step.documents, LONG) if step.documents else (DOCUMENTS, TARGETS)
-        seconds = max(SECONDS, wanted / step.rate, targets * target)
+        seconds = times.open_s(step.rate, found, step.documents)
         loads.append(load(serve, target, step.rate, seconds, 1000 * seed + len(loads), step.documents))
 
 

@@ -60,8 +60,8 @@ def concurrency(settings: RunSettings, facts: Mapping[str, Any]) -> int:
 
 def deadline_s(settings: RunSettings, model: Model | Router, under_way: int) -> float:
     """Seconds that a document may take with all its attempts: what is said; else `DEADLINE_S`, and in this machine, whose
-    time those that are under way together share, as much for each of them. A library
-    that decodes several together and hangs is found out sooner (`engine.worker_child`)."""
+    time those that are under way together share, as much for each of them. A library that decodes several together and hangs
+    is found out sooner (`engine.worker_child`)."""
     if settings.timeout_s is not None:
         return settings.timeout_s
     sides = model.models.values() if isinstance(model, Router) else [model]

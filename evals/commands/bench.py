@@ -39,9 +39,10 @@ class Bench:
 
     Keys: `mu_docs_per_s` {value, low, high} (documents a second), `target` {p95_s, from}, `share`, `why` (why no further
     rate was offered), `sentence`, `loads` (a row each: `load` single_stream, offline or server, `loop` closed or open,
-    `rate_docs_per_s` offered, `documents` that were to count, `n, answered, failed, valid, in_time, throughput_docs_per_s, goodput_docs_per_s, share,
-    latency_s` {p50, p95, p99}, `ttft_s, tpot_s, tokens_per_s, backlog, lag_p99_s, void, sustained, peak_memory_mb, energy,
-    records`), `task, option, model, run, created, documents, load_s, complete, notes, exit_code`. Seconds; `None` is not
+    `rate_docs_per_s` offered, `documents` that were to count, `n, answered, failed, valid, in_time, throughput_docs_per_s,
+    goodput_docs_per_s, share, latency_s` {p50, p95, p99}, `ttft_s, tpot_s, tokens_per_s, backlog, lag_p99_s, void,
+    sustained, peak_memory_mb, energy, records`; of an open loop `records`, `energy` and `sent` are of all its documents, the
+    figures of the `n` from number `first` on), `task, option, model, run, created, documents, load_s, complete, notes, exit_code`. Seconds; `None` is not
     measured.
     """
 
@@ -203,20 +204,21 @@ def _written(
             f"no open loop is valid, {found.open[-1]['void']}: run it where less else runs, or from another machine than "
             "the model's"
         )
+    mu = capacity.mu(found.open)
     result: dict[str, Any] = {
         "format": 1,
         **told,
         "created": str(work.about["started_at"]),
         "run": str(folder.path),
         "complete": complete,
-        "mu_docs_per_s": capacity.mu(found.open),
+        "mu_docs_per_s": mu,
         "share": capacity.SHARE,
         "target": {"p95_s": found.target_s, "from": found.target_from},
         "counts": "valid answers" if found.valid_only else "answers",
         "why": found.why if complete else "it was cut short",
         "load_s": (work.about.get("backend") or {}).get("start_s"),
         "loads": found.loads,
-        "notes": [*found.notes, *_notes(settings, found, len(work.documents))],
+        "notes": [*found.notes, *_notes(settings, found, mu["value"], len(work.documents))],
     }
     result["exit_code"] = _code(found) if complete else CUT
     result = dict(store.plain(result)) | {"sentence": ""}
@@ -227,7 +229,7 @@ def _written(
     return result
 
 
-def _notes(settings: BenchSettings, found: Measured, documents: int) -> list[str]:
+def _notes(settings: BenchSettings, found: Measured, at_mu: float | None, documents: int) -> list[str]:
     """What a reader must know of the figures."""
     said = []
     asked = max((load.get("sent", load["n"]) for load in found.loads), default=0)
@@ -239,7 +241,6 @@ def _notes(settings: BenchSettings, found: Measured, documents: int) -> list[str
     cached = [one["prompt_cached_share"] for one in found.loads if one["prompt_cached_share"]]
     if cached:
         said.append(f"up to {100 * max(cached):.0f} % of the prompt tokens of a load came from the server's own cache")
-    at_mu = capacity.mu(found.open)["value"]
     judged = [load for load in found.open if load["rate_docs_per_s"] == at_mu and load["sustained"] is not None]
     behind, enough = sum(load["share"]["n"] for load in judged), capacity.ENOUGH_FOR_P95
     if at_mu and behind < capacity.ENOUGH * enough:

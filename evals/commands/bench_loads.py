@@ -1,5 +1,6 @@
 """The loads of a bench, one after the other on one model that is started once: warm-up, single stream, all at once, then
-open loops: short ones that find about which rate is sustained, long ones around it. What was measured is in `Measured` at every moment, so that an interruption loses one load."""
+open loops: short ones that find about which rate is sustained, long ones around it. What was measured
+is in `Measured` at every moment, so that an interruption loses one load."""
 
 import asyncio
 import math

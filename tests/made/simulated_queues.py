@@ -41,6 +41,20 @@ def offered(
     """A load of `bench`: what counts has a target's time before and behind it."""
     edge = min(target, seconds)
     shots = queue(rate, seconds + 2 * edge, **more)
+    return judged(shots, rate, seconds, edge, target=target, void=void, documents=documents)
+
+
+def judged(
+    shots: list[Shot],
+    rate: float,
+    seconds: float,
+    edge: float,
+    *,
+    target: float,
+    void: str | None = None,
+    documents: int | None = None,
+) -> dict[str, Any]:
+    """The figures of an open loop and its verdict, as `bench` keeps them."""
     load = {"load": "server", "loop": "open", "rate_docs_per_s": rate, "void": void, "documents": documents}
     load |= figures(shots, target_s=target, seconds=seconds, begin_s=edge)
     load |= {"backlog": backlog(shots, rate, seconds + 2 * edge)}

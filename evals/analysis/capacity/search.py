@@ -38,7 +38,7 @@ def next_rate(
     """From the open loops so far: up from `FIRST` of the offline throughput until one is not sustained (down where that
     is not), then the middle between the two until they are within `precision` of each other and rest on so many
     `documents` each (`None`: on what a load has). What was void is offered again, `TRIES` times in all; then it is the end
-    of the road upwards; where no answer counted, of the whole. `most`: different rates, and half as many loads."""
+    of the road upwards; where no answer counted, of the whole. At most `most` different rates, and twice as many loads."""
     if not loads:
         return Step(rate=FIRST * offline)
     last = loads[-1]

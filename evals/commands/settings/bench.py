@@ -31,8 +31,8 @@ class BenchKeys:
     ] = 200
     duration_s: Annotated[
         float | None,
-        "seconds that count of each load, an open one has up to a target before and behind; null: 30, longer where 20 documents or two targets take longer, and near mu as long as "
-        "`documents` or ten targets take",
+        "seconds that count of each load, an open one has up to a target before and behind; null: 30, longer where 20 "
+        "documents or two targets take longer, and near mu as long as `documents` or ten targets take",
     ] = None
     rates: Annotated[Rates | None, "documents a second to offer, e.g. rates=[1,2,4]; null: searched for"] = None
     loads: Annotated[int, "rates that are offered at most"] = 16
